@@ -1,0 +1,135 @@
+"""Configuration: frozen records with a default and a line for each setting.
+
+They are read from files and the environment in one place, `offchain.cli`, and handed down whole to the object that needs
+them. Sizes are bytes and times are seconds unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from offchain.types import Address, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRef:
+    """A contract and where its history begins."""
+
+    address: Address
+    block: int
+    """The block it was deployed in."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """Which registry to follow, through whom, and when its word counts."""
+
+    rpc: tuple[str, ...]
+    """HTTP JSON-RPC endpoints, best first."""
+
+    chain_id: int
+    registry: ContractRef
+    curators: tuple[ContractRef, ...]
+    """Every curator that the user's policy may name."""
+
+    database: Path
+    """SQLite file of the checkpoint."""
+
+    websocket: tuple[str, ...] = ()
+    """WebSocket endpoints for new heads; without one, heads are polled."""
+
+    finality: str = "finalized"
+    """When an addition counts: "finalized", "safe", "latest", or a number of confirmations as "12"."""
+
+    poll_interval: float = 4.0
+    """How often to ask for a new head when no subscription delivers."""
+
+    request_timeout: float = 10.0
+    """How long to wait for one answer."""
+
+    range_blocks: int = 2_000
+    """Blocks in the first eth_getLogs; the size adapts from there."""
+
+    in_flight: int = 4
+    """eth_getLogs requests at a time while catching up."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryConfig:
+    """One discovery node."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = 0
+    """UDP port; 0 takes a free one."""
+
+    bootnodes: tuple[str, ...] = ()
+    """Records ("enr:...") of nodes to start from."""
+
+    kinds: tuple[Kind, ...] = ()
+    """What this node serves; goes into its record."""
+
+    tcp: int | None = None
+    """RLPx port to name in the record."""
+
+    advertised_ip: str | None = None
+    """Address to name in the record; None takes `host` if it is a usable address, else what peers see."""
+
+    protocol_id: bytes = b"discv5"
+    """Six bytes; another value makes an isolated network."""
+
+    lan: bool = False
+    """Accept records with private and loopback addresses, and do not limit nodes per subnet. For one machine or one LAN."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailserverConfig:
+    """One mail server."""
+
+    data: Path
+    """Folder of the archive."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """TCP port; 0 takes a free one."""
+
+    min_pow: float = 0.002
+    """Proof of work below which envelopes are refused."""
+
+    retention_days: int = 30
+    """Whole days kept."""
+
+    max_archive_bytes: int = 10 * 1024**3
+    """Oldest days go when the archive grows beyond this."""
+
+    max_message_bytes: int = 1024 * 1024
+    """Largest message taken from a peer."""
+
+    max_peers: int = 1_000
+    requests_per_minute: int = 600
+    """History requests a peer may make."""
+
+    relay_peers: int = 8
+    """Trusted servers to relay with."""
+
+    password_requests: bool = False
+    """Also answer requests encrypted with the public default password, for old clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """What an app's client keeps ready."""
+
+    kind: Kind
+    pool_target: int = 5
+    """Verified nodes to keep connected or ready."""
+
+    connect_timeout: float = 5.0
+    request_timeout: float = 10.0
+    untrusted_memory: float = 600.0
+    """How long a node that was not trusted is not looked at again."""
+
+    graylist: float = 30.0
+    """How long a node that failed is avoided at first; doubles up to an hour."""
