@@ -1,0 +1,88 @@
+# Waypost. `make demo` and `make test` set everything up themselves; `make help` lists the rest.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+SOLC_VERSION := 0.8.37
+
+export PATH := $(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+export SOLCX_BINARY_PATH := $(CURDIR)/.solcx
+export PYTHONUNBUFFERED := 1
+export WAYPOST_TEST_PORT ?= $(shell $(PYTHON) setup/free_port.py)
+
+PYTEST := $(BIN)/python -m pytest
+
+## Set-up
+
+.PHONY: setup
+setup: .setup/python .setup/npm .setup/solc .setup/networks .setup/contracts ## Everything below; each step only when its inputs changed
+
+.setup/python: requirements.txt setup/bootstrap.txt pyproject.toml setup/python.sh
+	@mkdir -p .setup
+	PYTHON=$(PYTHON) setup/python.sh $(VENV)
+	@touch $@
+
+.setup/npm: package.json package-lock.json .npmrc
+	@mkdir -p .setup
+	npm ci --no-progress --loglevel=error
+	@touch $@
+
+.setup/solc: .setup/npm setup/solc.sh setup/solc-launcher.mjs
+	setup/solc.sh $(SOLC_VERSION)
+	@touch $@
+
+.setup/networks: .setup/python setup/networks.py
+	$(BIN)/python setup/networks.py
+	@touch $@
+
+.setup/contracts: .setup/python .setup/solc brownie-config.yaml $(shell find contracts interfaces -name '*.sol')
+	brownie compile
+	@touch $@
+
+## The main job
+
+.PHONY: demo
+demo: setup ## The whole story on one machine: chain, servers, sender, client; ARGS="--input FILE" and others
+	waypost demo $(ARGS)
+
+## Checks
+
+.PHONY: test test-offchain test-contracts test-system lint types
+test: test-offchain test-contracts test-system ## All tests
+
+test-offchain: setup ## Unit and property tests: no chain, no network
+	$(PYTEST) -q tests/offchain
+
+test-contracts: setup ## Contracts under Brownie on a local chain
+	brownie test
+
+test-system: setup ## A chain, nodes and a client; foreign implementations as peers
+	$(PYTEST) -q tests/system tests/interop
+
+lint: setup ## ruff
+	ruff check .
+	ruff format --check .
+
+types: setup ## mypy --strict
+	mypy
+
+## Figures
+
+.PHONY: gas bench
+gas: setup ## Gas of every registry operation, beside its bound
+	$(BIN)/python bench/gas.py $(ARGS)
+
+BENCHES := $(filter-out bench/_%.py bench/gas.py,$(wildcard bench/*.py))
+
+bench: setup ## Every benchmark; ARGS=--json for one document each
+	@for each in $(BENCHES); do $(BIN)/python $$each $(ARGS) || exit 1; done
+
+.PHONY: clean help
+clean: ## Forget the set-up
+	rm -rf $(VENV) node_modules .setup .solcx build reports
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
