@@ -27,7 +27,7 @@ setup: .setup/python .setup/npm .setup/solc .setup/networks .setup/contracts ## 
 
 .setup/npm: package.json package-lock.json .npmrc
 	@mkdir -p .setup
-	npm ci --no-progress --loglevel=error
+	npm install --no-save --no-progress --loglevel=error  # not `ci`: it refuses a lock without the platforms one cannot fetch
 	@touch $@
 
 .setup/solc: .setup/npm setup/solc.sh setup/solc-launcher.mjs
