@@ -6,8 +6,9 @@
     r, vs   = the signature; vs is s with the recovery bit on top                   https://eips.ethereum.org/EIPS/eip-2098
 
 The digest equals `NodeRegistry.possessionDigest`. The generation is one more than the node's present one, so that a
-proof serves for one listing only. Proofs travel as JSON (see `Possession.to_json`): the operator, who has the key, makes
-one and hands it to the provider, who sends it to the registry.
+proof serves for one listing only. Proofs travel as JSON (see `Possession.to_json`): the operator, who has the key,
+makes one and hands it to the provider, who sends it to the registry. The kind's name is in the document for people; the
+key signs its number.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class Possession:
             raise PossessionError(f"the proof lacks {', '.join(sorted(missing))}")
         if strange := document.keys() - _FIELDS:
             raise PossessionError(f"the proof has unknown entries: {', '.join(sorted(map(str, strange)))}")
-        if document["schemaVersion"] != SCHEMA_VERSION:
+        if _number(document, "schemaVersion") != SCHEMA_VERSION:
             raise PossessionError(f"schemaVersion is {document['schemaVersion']!r}, expected {SCHEMA_VERSION}")
         terms = Terms(
             NodeId(_bytes(document, "nodeId", 32)),
