@@ -26,6 +26,9 @@ interface ICurator is IERC165 {
         uint256 indexed providerId, uint256 indexed kind, Status status, uint64 until, uint128 weight
     );
 
+    /// @notice Thrown when a verdict would be set to what it is.
+    error VerdictUnchanged(uint256 providerId, uint256 kind);
+
     /// @notice The verdict on a provider for a kind; kind 0 is the one for all kinds.
     function verdict(uint256 providerId, uint256 kind)
         external

@@ -15,8 +15,12 @@ pragma solidity ^0.8.24;
 ///     hash'    = first 28 bytes of keccak256(hash (28 bytes) || topics of the log || data of the log)
 ///
 /// where `topics` are the event's signature hash and indexed arguments, 32 bytes each. `version'` is the first word of
-/// every event's data. Whoever folds all logs of this contract, and compares with {commitment} as proven from storage,
-/// has missed, altered, repeated and reordered nothing.
+/// every event's data. Whoever folds all events of this interface, and compares with {commitment} as proven from storage,
+/// has missed, altered, repeated and reordered nothing. (The guardian is OpenZeppelin's Ownable2Step; its two events say
+/// nothing about nodes, are not of this interface and are not folded.)
+///
+/// The storage layout is part of the interface, for readers by `eth_getProof`; see `docs/storage-layout.md`. The
+/// commitment is slot 0.
 interface INodeRegistry {
     /// @notice Why a node left its list.
     enum RemovalReason {
@@ -31,9 +35,9 @@ interface INodeRegistry {
         /// The node after this one in its list; zero at the end and for nodes not listed.
         address next;
         /// The provider that lists it; zero if it is not listed.
-        uint32 providerId;
+        uint24 providerId;
         /// What it serves; zero if it is not listed.
-        uint16 kind;
+        uint24 kind;
         /// Unix time from which the listing no longer counts.
         uint32 expiresAt;
         /// How often it has been listed; survives removal. A possession proof is for the next value.
@@ -113,7 +117,8 @@ interface INodeRegistry {
     /// @dev The record is not checked here: it is signed, and whoever uses it checks that.
     event NodeEnr(address indexed node, uint256 version, uint64 seq, bytes enr);
 
-    /// @notice Emitted when the guardian stops additions until a time, at most {MAX_PAUSE} ahead.
+    /// @notice Emitted when the guardian stops additions until a time, or ends that early.
+    /// @param until Unix time from which additions are possible again; the present if the guardian ended a pause.
     event AdditionsPaused(uint256 version, uint256 until);
 
     /// @notice Emitted when the guardian names the contract that follows this one. Nothing changes by itself.
@@ -182,10 +187,11 @@ interface INodeRegistry {
     /// @notice Offer the provider to a new admin, who must accept; zero withdraws the offer. Admin only.
     function transferAdmin(uint256 providerId, address newAdmin) external;
 
-    /// @notice Become the provider's admin, if one was offered it.
+    /// @notice Become the provider's admin. Only for whom the admin named.
     function acceptAdmin(uint256 providerId) external;
 
     /// @notice Let somebody manage the provider's nodes (but not its admin), or no longer. Admin only.
+    /// @dev Warning: operators stay when the admin changes. A new admin should look through {OperatorSet}.
     function setOperator(uint256 providerId, address operator, bool allowed) external;
 
     /* KINDS */
@@ -221,11 +227,15 @@ interface INodeRegistry {
 
     /* GUARDIAN */
 
-    /// @notice Stop additions (providers, kinds, nodes, renewals) until a time. Never removal, pruning or reads.
-    /// @dev At most {MAX_PAUSE} ahead, and not again before {PAUSE_COOLDOWN} after the last one ended.
+    /// @notice Stop additions (of providers, kinds and nodes) until a time. Guardian only.
+    /// @dev At most {MAX_PAUSE} ahead, and not again before {PAUSE_COOLDOWN} after the last one ended. Removal, pruning,
+    /// renewal and reads go on: a pause can neither keep a node listed nor let its listing run out.
     function pauseAdditions(uint256 until) external;
 
-    /// @notice Name the contract that follows this one.
+    /// @notice End a pause early. Guardian only.
+    function resumeAdditions() external;
+
+    /// @notice Name the contract that follows this one; zero withdraws. Guardian only.
     function announceSuccessor(address successor) external;
 
     /* VIEWS */
@@ -251,7 +261,8 @@ interface INodeRegistry {
     function listOf(uint256 providerId, uint256 kind) external view returns (ListInfo memory);
 
     /// @notice A page of a list, latest addition first, expired ones included.
-    /// @param cursor The last node of the page before; zero for the first page.
+    /// @param cursor The last node of the page before; zero for the first page. A cursor that has left the list reverts
+    /// with {NodeNotListed}: read from the start again.
     /// @param limit At most so many nodes.
     /// @return nodes The page.
     /// @return infos Their states, in the same order.
@@ -262,6 +273,9 @@ interface INodeRegistry {
 
     /// @notice Who controls the provider.
     function adminOf(uint256 providerId) external view returns (address);
+
+    /// @notice keccak256 of the provider's metadata URI; zero if there is no such provider.
+    function metadataHashOf(uint256 providerId) external view returns (bytes32);
 
     /// @notice Who was offered the provider and has not accepted yet; zero if nobody.
     function pendingAdminOf(uint256 providerId) external view returns (address);
@@ -286,6 +300,12 @@ interface INodeRegistry {
 
     /// @notice Until when additions are paused; in the past if they are not.
     function pausedUntil() external view returns (uint256);
+
+    /// @notice The contract that follows this one, if the guardian named one; zero otherwise.
+    function successor() external view returns (address);
+
+    /// @notice The longest metadata URI, in bytes.
+    function MAX_METADATA_LENGTH() external view returns (uint256);
 
     /// @notice The longest time a listing may last.
     function MAX_LISTING_PERIOD() external view returns (uint256);

@@ -7,9 +7,9 @@ import {ICurator} from "./ICurator.sol";
 interface IOwnerCurator is ICurator {
     /// @notice A verdict to be set.
     struct Entry {
-        uint32 providerId;
+        uint256 providerId;
         /// 0 for all kinds.
-        uint16 kind;
+        uint256 kind;
         Status status;
         /// Unix time from which it no longer counts; 0 if it does not end.
         uint64 until;
@@ -17,12 +17,12 @@ interface IOwnerCurator is ICurator {
 
     /// @notice Thrown when the caller is neither the owner nor one whom the owner lets give verdicts.
     error NotCurator(address caller);
-    /// @notice Thrown when a verdict is as it was.
-    error VerdictUnchanged(uint256 providerId, uint256 kind);
     /// @notice Thrown when a verdict ends in the past, or one of None has an end.
     error InvalidUntil(uint256 providerId, uint256 kind, uint64 until);
     /// @notice Thrown when a verdict names provider 0.
     error InvalidProvider();
+    /// @notice Thrown when somebody's leave to give verdicts is as it was.
+    error CuratorUnchanged(address account);
     /// @notice Thrown when a batch is empty.
     error EmptyBatch();
 
