@@ -1,0 +1,8 @@
+"""The client: finds nodes, keeps a pool of trusted ones, and reads and sends mail through them.
+
+    finder   discovery's records and the registry's ids -> trusted contacts, and who was discarded and why
+    pool     trusted contacts -> open connections, picked from at random, closed the moment trust ends
+    mailbox  a request for history or a message to send -> one of the pool's nodes, and another if that one fails
+
+`finder_machine`, `pool_machine` and `history` decide; `finder`, `pool` and `mailbox` have the tasks and the sockets.
+"""
