@@ -1,0 +1,1 @@
+"""The command line: `waypost`. Configuration is read here (`settings`) and nowhere else."""
