@@ -99,8 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         output.error(type(error).__name__, str(error))
         return Exit.ERROR
     except (KeyboardInterrupt, click.Abort):
-        click.echo("", err=True)
-        return 130
+        return 130  # click has ended the line that ^C stands on
     except BrokenPipeError:
         # The reader of our output went away, as `head` does: nothing to tell, and nobody to tell it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

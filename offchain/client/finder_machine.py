@@ -90,15 +90,12 @@ class FinderMachine:
         return Discarded(node_id, self._trust.why(self._kind, node_id), contact.address)
 
     def trust_changed(self, node_id: NodeId, trusted: bool, now: float) -> Admitted | None:
-        """Admit a node that is trusted now if its record is remembered, else search for it; forget one that is not."""
-        if trusted:
-            remembered = self._untrusted.pop(node_id, None)
-            if remembered is not None:
-                return self._admit(remembered.contact)
-            self.want([node_id], now)
+        """Admit a node that is trusted now if its record is remembered; keep the record of one that is not any more."""
+        if not trusted:
+            self._lapse(node_id, now)
             return None
-        self._lapse(node_id, now)
-        return None
+        remembered = self._untrusted.pop(node_id, None)
+        return None if remembered is None else self._admit(remembered.contact)
 
     def recheck(self, now: float) -> list[Admitted]:
         """Look everybody up again, after changes may have been missed; who is admitted now."""
@@ -131,6 +128,10 @@ class FinderMachine:
         for node_id in node_ids:
             if node_id not in self._admitted and node_id not in self._searches and len(self._searches) < MAX_WANTED:
                 self._searches[node_id] = _Search(now)
+
+    def want_none(self) -> None:
+        """Search no more: enough nodes are known. Searches that run go on."""
+        self._searches = {node_id: search for node_id, search in self._searches.items() if search.running}
 
     def take_due(self, now: float) -> list[NodeId]:
         """Ids to search for now; answer each with `searched`."""

@@ -77,14 +77,25 @@ def test_admits_a_node_again_whose_trust_ended_and_came_back(finder, trust):
     assert finder.trust_changed(contact(1).node_id, True, 3.0) == Admitted(contact(1))
 
 
-def test_searches_for_a_node_that_is_trusted_and_was_never_met(finder, trust):
+def test_admits_the_node_that_a_search_found(finder, trust):
     trust.add(contact(3).node_id)
-
-    finder.trust_changed(contact(3).node_id, True, 5.0)
+    finder.want([contact(3).node_id], 5.0)
 
     assert finder.take_due(5.0) == [contact(3).node_id]
     assert finder.searched(contact(3).node_id, contact(3), 6.0) == Admitted(contact(3))
     assert finder.next_deadline() is None
+
+
+def test_searches_no_more_when_enough_nodes_are_known(finder):
+    finder.want([contact(number).node_id for number in (3, 4, 5)], 0.0)
+    running = finder.take_due(0.0)
+
+    finder.want_none()
+    finder.searched(running[0], None, 1.0)
+    finder.searched(running[1], None, 1.0)
+
+    assert finder.stats()["searched"] == 2
+    assert finder.take_due(1.0) == []
 
 
 def test_rechecking_admits_and_lapses_what_changed_unheard(finder, trust):

@@ -1,0 +1,120 @@
+"""What an archive is: envelopes in the order of (sent, hash), looked up by topics or by bloom filter.
+
+    position = sent u32 big endian || envelope hash 32      also the cursor of a history request
+
+A cursor is exclusive: the answer goes on after it. It names a place in the order and not a row in a database, so it is
+valid on every server, also on one that never held the envelope it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+SECONDS_PER_DAY = 86_400
+MAX_SENT = 2**32 - 1
+CURSOR_SIZE = 36
+TOPIC_SIZE = 4
+MAX_PAGE = 2_000
+"""Envelopes in a page at most; a longer answer is several pages."""
+
+MAX_PAGE_BYTES = 1024 * 1024
+"""A page ends with the envelope that reaches this size."""
+
+
+class Archivable(Protocol):
+    """What the archive needs to know of an envelope."""
+
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def hash(self) -> bytes: ...
+    @property
+    def topic(self) -> bytes: ...
+    @property
+    def sent(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which envelopes are wanted."""
+
+    lower: int
+    upper: int
+    """Seconds since 1970; envelopes sent from lower to upper, both included."""
+
+    topics: tuple[bytes, ...] = ()
+    """4 bytes each. Without topics the bloom filter decides."""
+
+    bloom: bytes | None = None
+    """64 bytes; None is every topic."""
+
+    limit: int = MAX_PAGE
+    cursor: bytes = b""
+    """36 bytes to go on after, or nothing."""
+
+    max_bytes: int = MAX_PAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of an answer, oldest first."""
+
+    envelopes: list[bytes]
+    """RLP, as it came."""
+
+    last: bytes | None
+    """Position of the last envelope of the page; None if the page is empty."""
+
+    cursor: bytes | None
+    """Where to go on; None when the range holds no more. A short page may have one: the search has looked at enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayInfo:
+    """One day of the archive, in UTC."""
+
+    day: int
+    """Days since 1970."""
+
+    envelopes: int
+    size: int
+    """Bytes on disk."""
+
+
+class Archive(Protocol):
+    """A store of envelopes. Calls block and may come from any thread; one thread adds at a time."""
+
+    def add_many(self, envelopes: Sequence[Archivable]) -> list[bool]:
+        """Store durably, then say for each envelope whether it is new. StorageError means that any may be missing."""
+        ...
+
+    def query(self, query: Query) -> Page:
+        """The next page of an answer."""
+        ...
+
+    def days(self) -> list[DayInfo]:
+        """What is kept, oldest first."""
+        ...
+
+    def delete_day(self, day: int) -> None:
+        """Forget a whole day."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files. Everything added is on disk already."""
+        ...
+
+
+def position(sent: int, envelope_hash: bytes) -> bytes:
+    """Where an envelope stands in the order: its key, and the cursor after it."""
+    return sent.to_bytes(4, "big") + envelope_hash
+
+
+def first_position(query: Query) -> bytes:
+    """The lowest position that the query may return: the range's begin, or what follows the cursor."""
+    start = max(query.lower, 0).to_bytes(4, "big") + bytes(32) if query.lower <= MAX_SENT else b"\xff" * 37
+    if query.cursor:
+        return max(start, query.cursor + b"\0")  # no position lies between a cursor and itself with a zero byte added
+    return start

@@ -1,0 +1,156 @@
+"""An archive in LMDB: one environment per day, so that forgetting a day is deleting its files."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from offchain.errors import StorageError
+from offchain.mailserver.archive.base import (
+    CURSOR_SIZE,
+    MAX_SENT,
+    SECONDS_PER_DAY,
+    TOPIC_SIZE,
+    Archivable,
+    DayInfo,
+    Page,
+    Query,
+    first_position,
+)
+from offchain.mailserver.archive.day import INITIAL_MAP, MAX_MERGED_TOPICS, Collector, Day, DayClosed
+from offchain.mailserver.archive.folder import ArchiveFolder
+from offchain.mailserver.archive.topics import BLOOM_SIZE, FULL
+
+_Result = TypeVar("_Result")
+
+MAX_OPEN_DAYS = 64
+"""Days with open files at a time; the one unused for longest is closed."""
+
+
+class LmdbArchive:
+    """Envelopes in a folder of LMDB environments. Made and used as `archive.base.Archive` says.
+
+    StorageError if the folder is somebody else's, in use, damaged, or the disk is full. After a failed write what was
+    stored before is still there, and the next write is tried afresh.
+    """
+
+    def __init__(self, folder: Path, *, initial_map: int = INITIAL_MAP, max_open_days: int = MAX_OPEN_DAYS) -> None:
+        self._folder = ArchiveFolder(folder)
+        self._initial_map = initial_map
+        self._max_open_days = max_open_days
+        self._lock = threading.Lock()
+        self._closed = False
+        self._open: OrderedDict[int, Day] = OrderedDict()
+        self._numbers = self._folder.days()
+        try:
+            for number in self._numbers[-2:]:  # those in use; say at the start that they are damaged
+                self._day(number)
+        except StorageError:
+            self.close()
+            raise
+
+    def add_many(self, envelopes: Sequence[Archivable]) -> list[bool]:
+        """Store durably, one commit per day met; for each envelope, whether it is new."""
+        by_day: defaultdict[int, list[int]] = defaultdict(list)
+        for at, envelope in enumerate(envelopes):
+            if not 0 <= envelope.sent <= MAX_SENT or len(envelope.topic) != TOPIC_SIZE:
+                raise ValueError(
+                    f"sent is {envelope.sent} and the topic {envelope.topic!r}; this was to be checked before"
+                )
+            by_day[envelope.sent // SECONDS_PER_DAY].append(at)
+        added = [False] * len(envelopes)
+        for number, places in sorted(by_day.items()):
+            of_day = [envelopes[at] for at in places]
+            try:
+                new = self._use(number, partial(Day.add, envelopes=of_day), make=True)
+            except StorageError:
+                self._close_day(number)  # LMDB takes nothing more after some failures; opened anew it does
+                raise
+            for at, is_new in zip(places, new, strict=True):
+                added[at] = is_new
+        return added
+
+    def query(self, query: Query) -> Page:
+        """The next page, oldest first; of the days that are there, if some are deleted meanwhile."""
+        if query.cursor and len(query.cursor) != CURSOR_SIZE:
+            raise ValueError(f"a cursor has {CURSOR_SIZE} bytes, found {len(query.cursor)}")
+        if query.bloom is not None and len(query.bloom) != BLOOM_SIZE:
+            raise ValueError(f"a bloom filter has {BLOOM_SIZE} bytes, found {len(query.bloom)}")
+        if len(query.topics) > MAX_MERGED_TOPICS or any(len(topic) != TOPIC_SIZE for topic in query.topics):
+            raise ValueError(f"expected at most {MAX_MERGED_TOPICS} topics of {TOPIC_SIZE} bytes each")
+        page = Collector(query.limit, query.max_bytes)
+        upper_sent = min(query.upper, MAX_SENT)
+        first, upper = first_position(query), max(upper_sent, 0).to_bytes(4, "big") + b"\xff" * 32
+        if query.limit < 1 or upper_sent < 0 or first > upper:
+            return Page([], None, None)
+        bloom = FULL if query.bloom is None else int.from_bytes(query.bloom, "big")
+        topics = tuple(dict.fromkeys(query.topics))
+        first_day = int.from_bytes(first[:4], "big") // SECONDS_PER_DAY
+        numbers = self._numbers
+        for number in numbers[bisect.bisect_left(numbers, first_day) :]:
+            if number > upper_sent // SECONDS_PER_DAY or page.full:
+                break
+            try:
+                self._use(number, lambda day: day.collect(first, upper, topics, bloom, page))
+            except StorageError:
+                if number in self._numbers:
+                    raise
+        return Page(page.envelopes, page.last, page.cursor)
+
+    def days(self) -> list[DayInfo]:
+        """What is kept, oldest first."""
+        return [self._use(number, Day.info) for number in self._numbers]
+
+    def delete_day(self, day: int) -> None:
+        """Forget a whole day, once those who read it are done."""
+        with self._lock:
+            self._numbers = [number for number in self._numbers if number != day]
+            if open_day := self._open.pop(day, None):
+                open_day.close()
+            self._folder.remove_day(day)
+
+    def close(self) -> None:
+        """Close all files and give the folder back."""
+        with self._lock:
+            self._closed = True
+            while self._open:
+                self._open.popitem()[1].close()
+            self._folder.close()
+
+    def _use(self, number: int, action: Callable[[Day], _Result], make: bool = False) -> _Result:
+        """Do something with a day; again if it was closed between being found and being used."""
+        while True:
+            try:
+                return action(self._day(number, make))
+            except DayClosed:
+                continue
+
+    def _day(self, number: int, make: bool = False) -> Day:
+        with self._lock:
+            if self._closed:
+                raise StorageError("the archive is closed")
+            if day := self._open.get(number):
+                self._open.move_to_end(number)
+                return day
+            if number not in self._numbers and not make:
+                raise StorageError(f"day {number} is not in the archive")
+            try:
+                day = Day(number, self._folder.make_day(number), self._initial_map)
+            except OSError as error:
+                raise StorageError(f"the archive cannot begin a day: {error}") from error
+            if number not in self._numbers:
+                self._numbers = sorted([*self._numbers, number])
+            self._open[number] = day
+            if len(self._open) > self._max_open_days:
+                self._open.popitem(last=False)[1].close()
+            return day
+
+    def _close_day(self, number: int) -> None:
+        with self._lock:
+            if day := self._open.pop(number, None):
+                day.close()

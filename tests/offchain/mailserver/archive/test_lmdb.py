@@ -1,0 +1,428 @@
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from offchain.errors import StorageError
+from offchain.mailserver.archive import Query, day
+from offchain.mailserver.archive.lmdb import LmdbArchive
+from tests.support.mailserver import DAY, MARCH, bloom, old_bloom, raws, sample
+
+ROOT = Path(__file__).parents[4]
+EVERYTHING = Query(0, 2**32 - 1)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    archive = LmdbArchive(tmp_path / "archive", initial_map=1024 * 1024)
+    yield archive
+    archive.close()
+
+
+def pages(archive, query):
+    """All of an answer, page by page."""
+    found, cursor = [], query.cursor
+    while True:
+        page = archive.query(
+            Query(query.lower, query.upper, query.topics, query.bloom, query.limit, cursor, query.max_bytes)
+        )
+        found.append(page.envelopes)
+        if page.cursor is None:
+            return found
+        assert page.cursor > cursor
+        cursor = page.cursor
+
+
+def test_gives_back_what_it_was_given_oldest_first(archive):
+    samples = [sample(MARCH + second, number) for number, second in enumerate((30, 10, 20, 10))]
+
+    assert archive.add_many(samples) == [True] * 4
+
+    page = archive.query(EVERYTHING)
+    assert page.envelopes == raws(samples)
+    assert page.last == samples[0].position
+    assert page.cursor is None
+
+
+def test_says_which_envelopes_are_new(archive):
+    first, second = sample(MARCH, 1), sample(MARCH, 2)
+    archive.add_many([first])
+
+    assert archive.add_many([first, second, second]) == [False, True, False]
+    assert archive.query(EVERYTHING).envelopes == raws([first, second])
+
+
+def test_merges_topics_across_days_in_the_order_of_time(archive):
+    samples = [sample(MARCH - 5 + n, n, (b"aaaa", b"bbbb", b"cccc")[n % 3]) for n in range(12)]
+    archive.add_many(samples)
+
+    page = archive.query(Query(MARCH - 5, MARCH + 20, topics=(b"cccc", b"aaaa", b"aaaa")))
+
+    assert page.envelopes == raws(each for each in samples if each.topic != b"bbbb")
+
+
+def test_both_ends_of_the_range_belong_to_it(archive):
+    samples = [sample(MARCH + n, n) for n in range(5)]
+    archive.add_many(samples)
+
+    assert archive.query(Query(MARCH + 1, MARCH + 3)).envelopes == raws(samples[1:4])
+    assert archive.query(Query(MARCH + 1, MARCH + 3, topics=(b"abcd",))).envelopes == raws(samples[1:4])
+
+
+@pytest.mark.parametrize("choice", [{"topics": (b"abcd", b"wxyz")}, {"bloom": bloom(b"abcd", b"wxyz")}, {}])
+def test_pages_join_without_gap_or_overlap(archive, choice):
+    samples = [sample(MARCH - 3 + n // 3, n, (b"abcd", b"wxyz")[n % 2]) for n in range(25)]
+    archive.add_many(samples)
+
+    found = pages(archive, Query(MARCH - 10, MARCH + 10, limit=4, **choice))
+
+    assert [each for page in found for each in page] == raws(samples)
+    assert all(len(page) == 4 for page in found[:-1])
+
+
+def test_a_page_that_reached_its_limit_has_a_cursor_even_if_nothing_follows(archive):
+    archive.add_many([sample(MARCH, 1), sample(MARCH, 2)])
+
+    page = archive.query(Query(MARCH, MARCH, limit=2))
+
+    assert page.cursor == page.last == sample(MARCH, 2).position
+    assert archive.query(Query(MARCH, MARCH, limit=2, cursor=page.cursor)).envelopes == []
+
+
+def test_a_page_ends_when_its_bytes_are_used_up(archive):
+    samples = [sample(MARCH, n, size=1000) for n in range(6)]
+    archive.add_many(samples)
+
+    page = archive.query(Query(MARCH, MARCH, max_bytes=2500))
+
+    assert page.envelopes == raws(samples[:3])
+    assert page.cursor == samples[2].position
+
+
+@pytest.mark.parametrize(
+    ("cursor", "expected"),
+    [
+        (sample(MARCH + 2, 999).position, slice(3, None)),  # of an envelope that this archive never had
+        (sample(0, 0).position, slice(0, None)),
+        (sample(MARCH + 100, 0).position, slice(0, 0)),
+        (b"\xff" * 36, slice(0, 0)),
+        (bytes(36), slice(0, None)),
+    ],
+)
+def test_a_cursor_from_elsewhere_is_a_place_in_time(archive, cursor, expected):
+    samples = [sample(MARCH + n, n) for n in range(5)]
+    archive.add_many(samples)
+
+    assert archive.query(Query(MARCH, MARCH + 50, cursor=cursor)).envelopes == raws(samples[expected])
+    assert archive.query(Query(MARCH, MARCH + 50, topics=(b"abcd",), cursor=cursor)).envelopes == raws(
+        samples[expected]
+    )
+
+
+def test_a_cursor_before_the_range_does_not_widen_it(archive):
+    samples = [sample(MARCH + n, n) for n in range(5)]
+    archive.add_many(samples)
+
+    assert archive.query(Query(MARCH + 3, MARCH + 50, cursor=samples[0].position)).envelopes == raws(samples[3:])
+
+
+def test_a_bloom_filter_of_an_old_program_finds_its_topic(archive):
+    topic = bytes((0x10, 0x11, 0x80, 0))  # two bits in one byte: the old filter has lost the first of them
+    assert old_bloom(topic) != bloom(topic)
+    archive.add_many([sample(MARCH, 1, topic), sample(MARCH, 2, b"zzzz")])
+
+    for asked in (bloom(topic), old_bloom(topic)):
+        assert archive.query(Query(MARCH, MARCH, bloom=asked)).envelopes == [sample(MARCH, 1, topic).raw]
+
+
+def test_a_bloom_filter_without_a_bit_finds_nothing(archive):
+    archive.add_many([sample(MARCH, 1)])
+
+    assert archive.query(Query(0, MARCH, bloom=bytes(64))).envelopes == []
+
+
+def test_a_topic_that_came_after_the_first_question_is_found_by_bloom_too(archive):
+    archive.add_many([sample(MARCH, 1, b"aaaa")])
+    archive.query(Query(MARCH, MARCH, bloom=bloom(b"bbbb")))
+    archive.add_many([sample(MARCH, 2, b"bbbb")])
+
+    assert archive.query(Query(MARCH, MARCH, bloom=bloom(b"bbbb"))).envelopes == [sample(MARCH, 2, b"bbbb").raw]
+
+
+def test_a_day_with_too_many_topics_is_searched_envelope_by_envelope(archive, monkeypatch):
+    monkeypatch.setattr(day, "MAX_KNOWN_TOPICS", 10)
+    monkeypatch.setattr(day, "MAX_SCANNED", 7)
+    samples = [sample(MARCH, n, bytes((n, n + 64, n + 128, 0))) for n in range(40)]
+    archive.add_many(samples)
+    wanted = bloom(samples[3].topic, samples[33].topic)
+
+    found = pages(archive, Query(MARCH, MARCH, bloom=wanted, limit=100))
+
+    assert [each for page in found for each in page] == raws([samples[3], samples[33]])
+    assert len(found) == 6  # no page looked at more than it may
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(5, 4),
+        Query(2**32, 2**64),
+        Query(0, 2**64, limit=0),
+        Query(0, 2**64, limit=-5),
+        Query(-10, -1),
+        Query(0, 2**64, topics=(b"none",)),
+    ],
+)
+def test_a_range_without_anything_in_it_gives_an_empty_page(archive, query):
+    archive.add_many([sample(MARCH, 1)])
+
+    page = archive.query(query)
+
+    assert (page.envelopes, page.last, page.cursor) == ([], None, None)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(0, 1, cursor=b"short"),
+        Query(0, 1, bloom=b"short"),
+        Query(0, 1, topics=(b"abc",)),
+        Query(0, 1, topics=tuple(n.to_bytes(4, "big") for n in range(513))),
+    ],
+)
+def test_what_is_not_a_query_is_refused(archive, query):
+    with pytest.raises(ValueError, match=r"expected|has"):
+        archive.query(query)
+
+
+def test_grows_beyond_its_first_map(archive):
+    samples = [sample(MARCH, n, size=3000) for n in range(1500)]  # 4.5 MB into a map of 1 MB
+
+    for first in range(0, 1500, 500):
+        assert all(archive.add_many(samples[first : first + 500]))
+
+    assert [each for page in pages(archive, Query(MARCH, MARCH)) for each in page] == raws(samples)
+
+
+def test_growing_waits_for_those_who_read_and_they_for_it(tmp_path):
+    path = tmp_path / "day"
+    path.mkdir()
+    one_day = day.Day(MARCH // DAY, path, initial_map=256 * 1024)
+    reading, go_on = threading.Event(), threading.Event()
+    seen = []
+
+    def read():
+        with one_day._reading() as txn:
+            reading.set()
+            go_on.wait(10)
+            seen.append(txn.stat(one_day._d)["entries"])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    reading.wait(10)
+    writer = threading.Thread(target=one_day.add, args=([sample(MARCH, n, size=3000) for n in range(300)],))
+    writer.start()
+    writer.join(0.05)
+    grew_at_once = not writer.is_alive()
+    go_on.set()
+    reader.join(10)
+    writer.join(10)
+
+    assert not grew_at_once
+    assert seen == [0]  # the reader's snapshot held until its end
+    assert one_day.info().envelopes == 300
+    one_day.close()
+
+
+def test_keeps_everything_when_opened_again(tmp_path):
+    samples = [sample(MARCH + n * DAY, n) for n in range(3)]
+    archive = LmdbArchive(tmp_path)
+    archive.add_many(samples)
+    archive.close()
+
+    archive = LmdbArchive(tmp_path)
+
+    assert archive.query(EVERYTHING).envelopes == raws(samples)
+    assert archive.add_many(samples) == [False] * 3
+    archive.close()
+
+
+def test_works_with_fewer_open_days_than_it_has(tmp_path):
+    samples = [sample(MARCH + n * DAY // 2, n) for n in range(20)]
+    archive = LmdbArchive(tmp_path, max_open_days=2)
+    archive.add_many(samples)
+
+    assert archive.query(EVERYTHING).envelopes == raws(samples)
+    assert sum(each.envelopes for each in archive.days()) == 20
+    archive.close()
+
+
+def test_deletes_whole_days(archive):
+    samples = [sample(MARCH + n * DAY // 2, n) for n in range(6)]
+    archive.add_many(samples)
+    days = archive.days()
+
+    archive.delete_day(days[0].day)
+
+    assert archive.query(EVERYTHING).envelopes == raws(samples[2:])
+    assert [each.day for each in archive.days()] == [each.day for each in days[1:]]
+    assert archive.add_many(samples[:1]) == [True]
+
+
+def test_a_half_deleted_day_is_gone_after_the_next_start(tmp_path):
+    archive = LmdbArchive(tmp_path)
+    archive.add_many([sample(MARCH, 1), sample(MARCH + DAY, 2)])
+    archive.close()
+    tmp_path.joinpath("2026-03-01").rename(tmp_path / ".gone-2026-03-01")
+
+    archive = LmdbArchive(tmp_path)
+
+    assert archive.query(EVERYTHING).envelopes == [sample(MARCH + DAY, 2).raw]
+    assert not tmp_path.joinpath(".gone-2026-03-01").exists()
+    archive.close()
+
+
+def test_times_far_off_are_just_other_days(archive):
+    samples = [sample(0, 1), sample(MARCH, 2), sample(2**32 - 1, 3)]
+    archive.add_many(samples)
+
+    assert archive.query(EVERYTHING).envelopes == raws(samples)
+
+
+def test_does_not_touch_a_folder_of_somebody_else(tmp_path):
+    tmp_path.joinpath("thesis.tex").write_text("years of work")
+
+    with pytest.raises(StorageError, match=r"is not an archive: it holds 'thesis.tex'"):
+        LmdbArchive(tmp_path)
+
+    assert tmp_path.joinpath("thesis.tex").read_text() == "years of work"
+    assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_does_not_open_an_archive_of_another_version(tmp_path):
+    tmp_path.joinpath("waypost-archive").write_text("waypost archive 9\n")
+
+    with pytest.raises(StorageError, match="'waypost archive 9', expected 'waypost archive 1'"):
+        LmdbArchive(tmp_path)
+
+
+def test_a_file_in_the_way_of_the_folder_is_said(tmp_path):
+    tmp_path.joinpath("file").write_text("")
+
+    with pytest.raises(StorageError, match="cannot be used"):
+        LmdbArchive(tmp_path / "file")
+
+
+def test_only_one_at_a_time_may_have_the_archive(tmp_path):
+    archive = LmdbArchive(tmp_path)
+
+    with pytest.raises(StorageError, match="in use by another process"):
+        LmdbArchive(tmp_path)
+
+    archive.close()
+    LmdbArchive(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"\xa5" * len(data), lambda data: data[: len(data) // 2], lambda _: b"x"]
+)
+def test_a_damaged_day_is_named(tmp_path, damage):
+    archive = LmdbArchive(tmp_path)
+    archive.add_many([sample(MARCH, n, size=900) for n in range(100)])
+    archive.close()
+    data = tmp_path / "2026-03-01" / "data.mdb"
+    data.write_bytes(damage(data.read_bytes()))
+
+    with pytest.raises(StorageError, match="2026-03-01"):
+        LmdbArchive(tmp_path)
+
+    data.parent.rename(tmp_path / "2026-03-01.damaged")
+    LmdbArchive(tmp_path).close()  # as the message advises
+
+
+def test_a_closed_archive_says_so(tmp_path):
+    archive = LmdbArchive(tmp_path)
+    archive.add_many([sample(MARCH, 1)])
+    archive.close()
+
+    with pytest.raises(StorageError, match="closed"):
+        archive.query(EVERYTHING)
+    with pytest.raises(StorageError, match="closed"):
+        archive.add_many([sample(MARCH, 2)])
+
+
+def run(script, folder):
+    """Run a script in a process of its own; its output."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_everything_confirmed_survives_a_kill(tmp_path):
+    writer = run(
+        """
+        import sys
+        from pathlib import Path
+        from offchain.mailserver.archive.lmdb import LmdbArchive
+        from tests.support.mailserver import MARCH, DAY, sample
+        archive = LmdbArchive(Path(sys.argv[1]))
+        for number in range(1_000_000):
+            archive.add_many([sample(MARCH - 50 + number, 10 * number + n) for n in range(10)])
+            print(number, flush=True)
+        """,
+        tmp_path,
+    )
+    confirmed = [int(writer.stdout.readline()) for _ in range(100)][-1]
+    writer.kill()
+    rest = writer.stdout.read().split("\n")[:-1]
+    writer.wait()
+    writer.stdout.close()
+    confirmed = int(rest[-1]) if rest else confirmed
+
+    archive = LmdbArchive(tmp_path)
+    expected = raws(sample(MARCH - 50 + number, 10 * number + n) for number in range(confirmed + 1) for n in range(10))
+    by_time = [each for page in pages(archive, EVERYTHING) for each in page]
+    by_topic = [each for page in pages(archive, Query(0, 2**32 - 1, topics=(b"abcd",))) for each in page]
+
+    assert by_time[: len(expected)] == expected
+    assert by_topic == by_time  # no envelope without its index, and none in the index alone
+    archive.close()
+
+
+def test_a_full_disk_is_an_error_that_loses_nothing_and_can_pass(tmp_path):
+    # A limit on the size of files stands for the disk: the same writes fail, with another number.
+    writer = run(
+        """
+        import resource, sys
+        from pathlib import Path
+        from offchain.errors import StorageError
+        from offchain.mailserver.archive import Query
+        from offchain.mailserver.archive.lmdb import LmdbArchive
+        from tests.support.mailserver import MARCH, sample
+        archive = LmdbArchive(Path(sys.argv[1]))
+        batches = [[sample(MARCH, 100 * number + n, size=1000) for n in range(100)] for number in range(60)]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
+        stored = 0
+        try:
+            for batch in batches:
+                archive.add_many(batch)
+                stored += 1
+        except StorageError as error:
+            print("cannot be written" in str(error))
+        print(0 < stored < 60)
+        print(len(archive.query(Query(0, 2**32 - 1, limit=9999, max_bytes=10**9)).envelopes) == 100 * stored)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        for batch in batches[stored:]:
+            print(all(archive.add_many(batch)))
+        print(len(archive.query(Query(0, 2**32 - 1, limit=9999, max_bytes=10**9)).envelopes) == 6000)
+        """,
+        tmp_path,
+    )
+    printed = writer.communicate()[0].split()
+
+    assert writer.returncode == 0
+    assert len(printed) > 4
+    assert set(printed) == {"True"}
