@@ -5,30 +5,20 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {ERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 
 import {IBallotBox} from "../../interfaces/IBallotBox.sol";
-import {ICurator} from "../../interfaces/ICurator.sol";
 import {INodeRegistry} from "../../interfaces/INodeRegistry.sol";
 import {IParameters} from "../../interfaces/IParameters.sol";
 import {ITokenCurator} from "../../interfaces/ITokenCurator.sol";
 import {Contest} from "./Contest.sol";
+import {VerdictBook} from "./VerdictBook.sol";
 
 /// @title Verdicts by those who hold a token
-contract TokenCurator is ITokenCurator, ERC165, ReentrancyGuardTransient, Multicall {
+contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, Multicall {
     using SafeERC20 for IERC20;
 
-    /// @dev A verdict as {ICurator} lays it out.
-    struct Verdict {
-        Status status;
-        uint64 until;
-        uint128 weight;
-    }
-
     uint256 private constant MAX_URI = 256;
-    /// @dev Where `_verdicts` lies; pinned by tests/contracts/curation/test_storage_layout.py.
-    uint256 private constant VERDICTS_SLOT = 0;
 
     /// @notice Whose providers are listed here.
     INodeRegistry public immutable registry;
@@ -39,7 +29,6 @@ contract TokenCurator is ITokenCurator, ERC165, ReentrancyGuardTransient, Multic
     /// @notice The token of deposits and stakes.
     IERC20 public immutable token;
 
-    mapping(uint256 providerId => mapping(uint256 kind => Verdict)) private _verdicts;
     mapping(uint256 providerId => mapping(uint256 kind => Listing)) private _listings;
     mapping(uint256 pollId => Challenge) private _challenges;
 
@@ -263,25 +252,9 @@ contract TokenCurator is ITokenCurator, ERC165, ReentrancyGuardTransient, Multic
         return listing.state == State.None ? 0 : parameters.listingTerms(listing.version).minDeposit;
     }
 
-    /// @inheritdoc ICurator
-    function verdict(uint256 providerId, uint256 kind)
-        external
-        view
-        returns (Status status, uint64 until, uint128 weight)
-    {
-        Verdict memory the = _verdicts[providerId][kind];
-        return (the.status, the.until, the.weight);
-    }
-
-    /// @inheritdoc ICurator
-    function verdictSlot(uint256 providerId, uint256 kind) external pure returns (bytes32) {
-        return keccak256(abi.encode(kind, keccak256(abi.encode(providerId, VERDICTS_SLOT))));
-    }
-
     /// @inheritdoc IERC165
-    function supportsInterface(bytes4 interfaceId) public view override(ERC165, IERC165) returns (bool) {
-        return interfaceId == type(ICurator).interfaceId || interfaceId == type(ITokenCurator).interfaceId
-            || super.supportsInterface(interfaceId);
+    function supportsInterface(bytes4 interfaceId) public view override(VerdictBook, IERC165) returns (bool) {
+        return interfaceId == type(ITokenCurator).interfaceId || super.supportsInterface(interfaceId);
     }
 
     /* INTERNAL */
@@ -307,14 +280,15 @@ contract TokenCurator is ITokenCurator, ERC165, ReentrancyGuardTransient, Multic
         uint256 version,
         uint256 stake
     ) private {
+        bool reweighed = version != 0 && listing.state == State.Listed
+            && parameters.listingTerms(listing.version).minDeposit != stake;
+
         listing.deposit = uint96(deposit);
         if (version != 0) listing.version = uint16(version);
         _listings[providerId][kind] = listing;
-        emit DepositChanged(providerId, kind, listing.version, deposit);
 
-        if (version != 0 && listing.state == State.Listed && _verdicts[providerId][kind].weight != stake) {
-            _setVerdict(providerId, kind, Verdict(Status.Accepted, 0, uint128(stake)));
-        }
+        emit DepositChanged(providerId, kind, listing.version, deposit);
+        if (reweighed) _setVerdict(providerId, kind, Verdict(Status.Accepted, 0, uint128(stake)));
     }
 
     /// @dev The one way out, for all reasons. The listing keeps what its admin can withdraw, and cools down.
@@ -333,12 +307,6 @@ contract TokenCurator is ITokenCurator, ERC165, ReentrancyGuardTransient, Multic
             Status status = reason == RemovalReason.VotedOut ? Status.Rejected : Status.None;
             _setVerdict(providerId, kind, Verdict(status, 0, 0));
         }
-    }
-
-    function _setVerdict(uint256 providerId, uint256 kind, Verdict memory the) private {
-        _verdicts[providerId][kind] = the;
-
-        emit VerdictChanged(providerId, kind, the.status, the.until, the.weight);
     }
 
     /// @dev Moves the provider's side of the stakes within `listing`; what is for others is in the settlement.
