@@ -22,7 +22,7 @@ MAX_ANSWER = 1 << 20
 """Bytes of an answer that are read."""
 
 
-def call_registry(endpoints: Sequence[str], contract: Address, calls: Sequence[tuple[str, bytes]]) -> list[bytes]:
+def call_contract(endpoints: Sequence[str], contract: Address, calls: Sequence[tuple[str, bytes]]) -> list[bytes]:
     """The results of calls (signature, encoded arguments), from the first endpoint that answers all of them.
 
     ChainError names every endpoint and what was wrong with it.
@@ -38,7 +38,7 @@ def call_registry(endpoints: Sequence[str], contract: Address, calls: Sequence[t
 
 def _call(endpoint: str, contract: Address, signature: str, arguments: bytes) -> bytes:
     data = "0x" + (keccak256(signature.encode())[:4] + arguments).hex()
-    result = _request(endpoint, "eth_call", [{"to": "0x" + contract.hex(), "data": data}, "latest"])
+    result = request(endpoint, "eth_call", [{"to": "0x" + contract.hex(), "data": data}, "latest"])
     try:
         answer = bytes.fromhex(str(result).removeprefix("0x"))
     except ValueError:
@@ -48,11 +48,12 @@ def _call(endpoint: str, contract: Address, signature: str, arguments: bytes) ->
     return answer
 
 
-def _request(endpoint: str, method: str, parameters: list[object]) -> object:
+def request(endpoint: str, method: str, parameters: list[object]) -> object:
+    """One JSON-RPC request; ChainError says which endpoint did not do it, and why."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-    request = urllib.request.Request(endpoint, body, {"Content-Type": "application/json"})
+    post = urllib.request.Request(endpoint, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(post, timeout=TIMEOUT) as response:
             document = json.loads(response.read(MAX_ANSWER))
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise ChainError(f"{endpoint} did not answer: {error}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TextIO
@@ -79,7 +80,7 @@ class Output:
         click.echo(json.dumps({"schemaVersion": SCHEMA_VERSION, **document}, separators=(",", ":")), file=self._out)
 
 
-def table(rows: list[tuple[str, ...]], header: tuple[str, ...] | None = None) -> str:
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None = None) -> str:
     """Rows as aligned columns, two spaces apart."""
     lines = [header, *rows] if header else rows
     if not lines:

@@ -89,12 +89,18 @@ class Pool(Generic[L]):
         connection = self._machine.connection_of(node_id)
         return None if connection is None else (node_id, self._links[connection])
 
-    def pick_many(self, count: int) -> list[tuple[NodeId, L]]:
-        """Up to `count` different ready nodes, at random."""
+    def pick_many(self, count: int, exclude: Collection[NodeId] = ()) -> list[tuple[NodeId, L]]:
+        """Up to `count` different ready nodes outside `exclude`, at random."""
         picked: dict[NodeId, L] = {}
-        while len(picked) < count and (choice := self.pick(picked.keys())) is not None:
+        while len(picked) < count and (choice := self.pick({*exclude, *picked})) is not None:
             picked[choice[0]] = choice[1]
         return list(picked.items())
+
+    def links(self) -> list[tuple[NodeId, L]]:
+        """Every ready node and its connection."""
+        nodes = (node.contact.node_id for node in self._machine.nodes() if node.state is State.READY)
+        numbers = ((node_id, self._machine.connection_of(node_id)) for node_id in nodes)
+        return [(node_id, self._links[number]) for node_id, number in numbers if number in self._links]
 
     def nodes(self) -> list[PoolNode]:
         """Every node known, as it stands; times are Unix times."""

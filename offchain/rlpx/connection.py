@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from offchain.errors import DecodeError, LocalError
@@ -114,14 +116,14 @@ class Connection:
         self._out: list[bytes] = []
         self._handshake_buffer = b""
         self._tried_v4 = False
-        self._ephemeral = auth.random_key(rng)
-        self._nonce = rng.randbytes(auth.NONCE_SIZE)
+        self._ephemeral: PrivateKey | None = None
+        self._nonce = b""
         self._auth = b""
         self._reader: FrameReader | None = None
         self._writer: FrameWriter | None = None
         self._snappy = False
         self._by_name: dict[str, Shared] = {}
-        self._by_id: dict[int, tuple[str, int]] = {}
+        self._by_id: Mapping[int, tuple[str, int]] = {}
         self._deadline = now + self._limits.handshake_timeout
         self._pinged = False
         self._control = _Budget(self._limits.control_burst, now)
@@ -134,7 +136,7 @@ class Connection:
             if remote == key.public:
                 self._close(DisconnectReason.SELF, "the address is our own")
                 return
-            self._auth = auth.encode_auth(key, remote, self._ephemeral, self._nonce, rng)
+            self._auth = auth.encode_auth(key, remote, self._draw(), self._nonce, rng)
             self._out.append(self._auth)
 
     # OUT
@@ -282,14 +284,21 @@ class Connection:
             self._close(DisconnectReason.SELF, "the peer has our own key")
             return
         encode = auth.encode_ack_v4 if request.plain else auth.encode_ack
-        ack = encode(request.initiator, self._ephemeral, self._nonce, self._rng)
+        ack = encode(request.initiator, self._draw(), self._nonce, self._rng)
         self._out.append(ack)
         self._start_frames(request.ephemeral, request.nonce, packet, ack)
 
     def _derive(self, answer: auth.Ack, packet: bytes) -> None:
         self._start_frames(answer.ephemeral, answer.nonce, self._auth, packet)
 
+    def _draw(self) -> PrivateKey:
+        """Our ephemeral key and nonce: a recipient draws them only for an initiator that knows its key."""
+        self._ephemeral = auth.random_key(self._rng)
+        self._nonce = self._rng.randbytes(auth.NONCE_SIZE)
+        return self._ephemeral
+
     def _start_frames(self, remote_ephemeral: PublicKey, remote_nonce: bytes, auth_packet: bytes, ack: bytes) -> None:
+        assert self._ephemeral is not None
         secrets = auth.derive(
             initiator=self._initiator,
             ephemeral=self._ephemeral,
@@ -299,6 +308,7 @@ class Connection:
             auth=auth_packet,
             ack=ack,
         )
+        self._ephemeral = None
         self._reader = FrameReader(secrets, p2p.MAX_HELLO)
         self._writer = FrameWriter(secrets)
         self.state = State.HELLO
@@ -333,11 +343,8 @@ class Connection:
         if not shared:
             self.disconnect(DisconnectReason.USELESS_PEER, "no capability is shared")
             return
-        for each in shared:
-            name = each.capability.name
-            self._by_name[name] = each
-            for code in range(each.capability.length):
-                self._by_id[each.offset + code] = (name, code)
+        self._by_name = {each.capability.name: each for each in shared}
+        self._by_id = _ids(shared)
         self.state = State.OPEN
         reader.max_frame = p2p.max_compressed(self._limits.max_message)
         self._deadline = now + self._limits.ping_interval
@@ -403,6 +410,16 @@ class Connection:
         self._reader = None
         self._handshake_buffer = b""
         self._events.append(Closed(reason, by_us, detail))
+
+
+@lru_cache(maxsize=64)
+def _ids(shared: tuple[Shared, ...]) -> Mapping[int, tuple[str, int]]:
+    """Which capability and code each message id means. One table for all connections that share the same."""
+    table = {}
+    for each in shared:
+        for code in range(each.capability.length):
+            table[each.offset + code] = (each.capability.name, code)
+    return MappingProxyType(table)
 
 
 class _Budget:

@@ -206,9 +206,9 @@ def run(
 
 def _ask(rpc: tuple[str, ...], registry: Address, secret: PrivateKey, kind: Kind) -> tuple[int, int]:
     """The kind's number and the node's present generation, by two calls."""
-    from offchain.cli.calls import call_registry
+    from offchain.cli.calls import call_contract
 
-    words = call_registry(
+    words = call_contract(
         rpc,
         registry,
         [("kindOf(bytes32)", keccak256(kind.encode())), ("nodeOf(address)", secret.public.address.rjust(32, b"\0"))],

@@ -1,0 +1,287 @@
+"""A connection to one mail server: shh/6 over RLPx, and who in the client waits for what comes in on it.
+
+At most one history request is outstanding on a connection: envelopes that a server delivers do not say which request
+they answer. What comes without a request is ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from offchain.contact import Contact
+from offchain.errors import ConnectionLost, DecodeError, PeerError
+from offchain.hashing import keccak256
+from offchain.keys import PrivateKey, PublicKey
+from offchain.rlpx import peer as rlpx
+from offchain.types import NodeId, short
+from offchain.whisper.bloom import EMPTY_BLOOM
+from offchain.whisper.envelope import Envelope, encode_many
+from offchain.whisper.mail import Completion, Failure, SealedRequest, decode_completion
+from offchain.whisper.packets import BatchResponse
+from offchain.whisper.protocol import SHH, Acknowledged, BatchAnswered, Code, Event, Extension, ShhPeer, Status
+
+log = logging.getLogger("offchain.client")
+
+INBOX = 64
+"""Packets that wait for a reader of history. When it is full, reading pauses, and TCP holds the server back."""
+
+ABANDONED_TIME = 30.0
+"""Seconds in which a server must finish a request that nobody waits for any more; else its connection is closed."""
+
+STATUS = Status(min_pow=0.0, bloom=EMPTY_BLOOM, light=True, confirmations=True)
+"""What a client says of itself: no envelopes unless asked for, and acknowledgements please."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Envelopes that were asked for."""
+
+    envelopes: list[Envelope]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The server says that it sent all."""
+
+    completion: Completion | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The server sent what cannot be read."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is over."""
+
+    reason: str
+
+
+HistoryItem = Delivered | Completed | Broken | Lost
+
+
+class Inbox:
+    """What came in for one reader of history, in order. `Lost` comes after everything that arrived before it."""
+
+    def __init__(self) -> None:
+        self._items: deque[HistoryItem] = deque()
+        self._readable = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._open = True
+
+    async def put(self, item: HistoryItem) -> None:
+        """Add an item; waits while the inbox is full, unless its reader left."""
+        while self._open and len(self._items) >= INBOX:
+            self._room.clear()
+            await self._room.wait()
+        self.put_now(item)
+
+    def put_now(self, item: HistoryItem) -> None:
+        """Add an item even if the inbox is full."""
+        if self._open:
+            self._items.append(item)
+            self._readable.set()
+
+    def take(self) -> HistoryItem | None:
+        """The next item, or None if there is none now."""
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        self._room.set()
+        return item
+
+    async def wait(self) -> None:
+        """Wait until there is an item."""
+        while not self._items:
+            self._readable.clear()
+            await self._readable.wait()
+
+    def close(self) -> None:
+        """The reader leaves."""
+        self._open = False
+        self._items.clear()
+        self._room.set()
+
+
+class MailLink:
+    """One connection, for the pool to hold and the mailbox to use."""
+
+    def __init__(self, contact: Contact, shh: ShhPeer) -> None:
+        self.contact = contact
+        self._shh = shh
+        self._closing: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._inbox: Inbox | None = None
+        self._request_id: bytes | None = None
+        self._abandoned_at: float | None = None
+        self._batches: dict[bytes, asyncio.Future[BatchResponse]] = {}
+
+    @classmethod
+    async def connect(cls, key: PrivateKey, contact: Contact) -> MailLink:
+        """A connection to the node, whose key is proven. PeerError if it can't be made; the caller bounds the time."""
+        peer = await rlpx.connect(key, contact.public, contact.host, contact.tcp, [SHH])
+        shh: ShhPeer | None = None
+        try:
+            shh = await ShhPeer.start(peer, STATUS)
+        finally:
+            if shh is None:
+                await peer.close()
+        return cls(contact, shh)
+
+    @property
+    def node_id(self) -> NodeId:
+        """The server."""
+        return self.contact.node_id
+
+    @property
+    def public(self) -> PublicKey:
+        """The server's key, as proven in the handshake."""
+        return self._shh.peer.remote
+
+    @property
+    def min_pow(self) -> float:
+        """The proof of work that the server requires of envelopes."""
+        return self._shh.remote_status.min_pow
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is over, or about to be."""
+        return self._closing.done() or self._shh.closed
+
+    @property
+    def busy(self) -> bool:
+        """Whether a history request is outstanding."""
+        return self._inbox is not None or self._request_id is not None
+
+    def stuck(self, now: float) -> bool:
+        """Whether the server never finished a request that nobody waits for any more."""
+        return self._abandoned_at is not None and now > self._abandoned_at + ABANDONED_TIME
+
+    # The pool's side
+
+    def close(self, reason: str) -> None:
+        """End the connection at once, without waiting; what is in flight on it fails with `reason`."""
+        if not self._closing.done():
+            self._closing.set_result(reason)
+            self._fail_all(reason)
+
+    async def run(self) -> str:
+        """Read from the connection until it is over; why it ended."""
+        reader = asyncio.ensure_future(self._read())
+        try:
+            await asyncio.wait([reader, self._closing], return_when=asyncio.FIRST_COMPLETED)
+            reason = self._closing.result() if self._closing.done() else reader.result()
+        finally:
+            reader.cancel()
+            self.close("the client stops")
+            await self._shh.close()
+        self._fail_all(reason)
+        return reason
+
+    # The mailbox's side
+
+    @asynccontextmanager
+    async def history(self) -> AsyncIterator[Inbox]:
+        """An inbox for one history request after another. A request left unfinished keeps the connection busy."""
+        assert not self.busy, "one history request at a time"
+        inbox = self._inbox = Inbox()
+        if self.closed:
+            inbox.put_now(Lost(self._closing.result() if self._closing.done() else "the connection is over"))
+        try:
+            yield inbox
+        finally:
+            inbox.close()
+            self._inbox = None
+            if self._request_id is not None:
+                self._abandoned_at = asyncio.get_running_loop().time()
+
+    async def ask(self, request: SealedRequest) -> None:
+        """Send a history request. ConnectionLost if the connection is over."""
+        self._check_open()
+        self._request_id = request.id
+        await self._shh.send(Code.HISTORY_REQUEST, request.packet)
+
+    async def store(self, envelope: Envelope) -> BatchResponse:
+        """Send an envelope and wait until the server says what became of it; the caller bounds the time.
+
+        ConnectionLost if the connection ends before it does; Refused is for the caller to read out of the response.
+        """
+        self._check_open()
+        batch = keccak256(encode_many([envelope]))
+        answer = self._batches.get(batch)
+        if answer is None:
+            answer = self._batches[batch] = asyncio.get_running_loop().create_future()
+        try:
+            sent = await self._shh.send_envelopes([envelope])
+            if not sent:
+                raise ConnectionLost(self._why_unsent(envelope))
+            return await asyncio.shield(answer)
+        finally:
+            self._batches.pop(batch, None)
+
+    # Inside
+
+    async def _read(self) -> str:
+        try:
+            async for event in self._shh:
+                await self._take(event)
+        except PeerError as error:
+            return str(error)
+        return "the connection is over"
+
+    async def _take(self, event: Event) -> None:
+        if isinstance(event, Extension):
+            await self._take_extension(event)
+        elif isinstance(event, Acknowledged):
+            self._answer(BatchResponse(event.batch))
+        elif isinstance(event, BatchAnswered):
+            self._answer(event.response)
+
+    async def _take_extension(self, event: Extension) -> None:
+        inbox = self._inbox
+        if self._request_id is None:
+            log.debug("%s sent packet %d, unasked", short(self.node_id), event.code)
+            return
+        try:
+            if event.code == Code.DIRECT:
+                if inbox is not None:
+                    await inbox.put(Delivered(Envelope.decode_many(event.payload)))
+            elif event.code == Code.REQUEST_COMPLETE:
+                completion = decode_completion(event.payload)
+                if completion.request_id == self._request_id:
+                    self._request_id = self._abandoned_at = None
+                    if inbox is not None:
+                        await inbox.put(Completed(completion))
+        except DecodeError as error:
+            if inbox is not None:
+                await inbox.put(Broken(f"it sent what cannot be read: {error}"))
+
+    def _answer(self, response: BatchResponse) -> None:
+        answer = self._batches.get(response.batch)
+        if answer is not None and not answer.done():
+            answer.set_result(response)
+
+    def _fail_all(self, reason: str) -> None:
+        if self._inbox is not None:
+            self._inbox.put_now(Lost(reason))
+        for answer in self._batches.values():
+            if not answer.done():
+                answer.set_exception(ConnectionLost(reason))
+                answer.exception()  # seen: nobody may be waiting
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ConnectionLost(self._closing.result() if self._closing.done() else "the connection is over")
+
+    def _why_unsent(self, envelope: Envelope) -> str:
+        if not self._shh.remote_status.confirmations:
+            return "the server does not acknowledge envelopes"
+        return f"the server does not want it: it asks for a proof of work of {self.min_pow:g}, or for other topics"
