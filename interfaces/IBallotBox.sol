@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {PackedVotingTerms} from "./IParameters.sol";
+
 /// @title Commit-reveal voting, and all tokens of those who take part
 /// @notice Voters keep tokens here and vote with them in polls. Contracts that start polls (consumers: a token curator,
 /// a parameter vote) keep their deposits and stakes here too, so that money moves between them by bookkeeping, and there
@@ -13,7 +15,9 @@ pragma solidity ^0.8.24;
 /// polls ends, not one poll at a time.
 ///
 /// A consumer can use only what it brought in ({book}) and can close only its own polls: it is not trusted with the
-/// tokens of voters or of other consumers. Warning: the outcome of a poll is what its consumer says it is.
+/// tokens of voters or of other consumers. A poll decides between a challenger and a defender with equal stakes, both in
+/// the consumer's reserve. Closing it pays the challenger, the voters and whoever had it closed; what the defender keeps
+/// or wins stays in the reserve. Warning: a poll is decided by the terms that its consumer names when it closes it.
 ///
 /// All weights are multiples of {WEIGHT_UNIT}, so that bonds and shares of bonds are exact.
 interface IBallotBox {
@@ -48,28 +52,37 @@ interface IBallotBox {
         uint64 lockedUntil;
     }
 
-    /// @notice A poll, one storage slot.
+    /// @notice A poll, one storage slot; gone when it is closed.
     struct Poll {
         /// Unix time from which no vote can be committed, and votes can be revealed.
         uint40 commitEnd;
         /// Unix time from which no vote can be revealed, and the poll can be closed.
         uint40 revealEnd;
-        /// Unix time from which what nobody claimed can be swept; zero while the poll is open.
-        uint40 claimEnd;
         /// The number of the consumer that started it.
         uint16 consumer;
         /// How much of its weight a vote puts up as a bond, in 1/10,000.
         uint16 slash;
-        Outcome outcome;
-        /// While the poll is open, the weight committed to it; then the reward that was not claimed yet.
-        uint96 volume;
+        /// The weight committed to it.
+        uint96 committed;
     }
 
-    /// @notice The votes of a poll, one storage slot.
-    /// @dev Once the poll is closed, the winners' numbers go down as they claim; {PollClosed} says what they were.
-    struct Tally {
-        uint96 votesFor;
-        uint96 votesAgainst;
+    /// @notice The votes of an open poll, and what is left of a closed one; one storage slot.
+    struct Count {
+        Outcome outcome;
+        /// Unix time from which what nobody claimed can be swept; zero while the poll is open.
+        uint40 claimEnd;
+        /// Open: the votes for the challenge. Closed: the votes entitled to the pool that did not claim yet.
+        uint96 weight;
+        /// Open: the votes against the challenge. Closed: the tokens in the pool.
+        uint96 other;
+    }
+
+    /// @notice A contract that starts polls, one storage slot.
+    struct Consumer {
+        /// Numbers start at 1.
+        uint16 number;
+        /// Base units of the token.
+        uint96 reserve;
     }
 
     /// @notice A voter's ballot in a poll, one storage slot.
@@ -77,21 +90,6 @@ interface IBallotBox {
         BallotState state;
         /// When committed, the high 248 bits of keccak256(abi.encode(commitment, weight)); when revealed, the weight.
         uint248 content;
-    }
-
-    /// @notice How a consumer wants its poll closed; what it pays comes from its reserve.
-    struct Settlement {
-        Outcome outcome;
-        /// To those who voted for the winning side, by weight; zero for a draw.
-        uint96 reward;
-        /// To the party that won, or gets its stake back.
-        address winner;
-        uint96 prize;
-        /// To the one who had it closed.
-        address resolver;
-        uint96 bounty;
-        /// How long, in seconds, the reward can be claimed before the rest can be swept.
-        uint40 claimWindow;
     }
 
     /* EVENTS */
@@ -105,9 +103,6 @@ interface IBallotBox {
 
     /// @notice Emitted when somebody takes tokens out.
     event Withdrawn(address indexed account, uint256 amount);
-
-    /// @notice Emitted when a consumer brings tokens into its reserve.
-    event Booked(address indexed consumer, uint256 amount);
 
     /// @notice Emitted when a consumer pays from its reserve into somebody's account.
     event Paid(address indexed consumer, address indexed account, uint256 amount);
@@ -124,20 +119,32 @@ interface IBallotBox {
     );
 
     /// @notice Emitted when somebody commits a vote.
-    /// @param bond What went from the voter's balance to the poll; it comes back unless the vote loses or stays secret.
-    event VoteCommitted(
-        uint256 indexed pollId, address indexed voter, bytes32 commitment, uint256 weight, uint256 bond
-    );
+    /// @dev The bond, `weight * slash / 10,000`, goes from the voter's balance to the poll. It comes back unless the vote
+    /// loses or is never revealed.
+    event VoteCommitted(uint256 indexed pollId, address indexed voter, bytes32 commitment, uint256 weight);
 
     /// @notice Emitted when somebody reveals a vote.
     event VoteRevealed(uint256 indexed pollId, address indexed voter, uint8 choice, uint256 weight);
 
     /// @notice Emitted when a poll is closed.
-    /// @param pool What those entitled to it can claim: the reward, and bonds.
-    /// @param forfeited Bonds that nobody is entitled to, paid to the treasury.
+    /// @dev The consumer's events say who the challenger is. What it was paid follows: nothing if the outcome is Against,
+    /// its stake in a draw, else both stakes less the bounty and less the reward, which is the pool without the bonds.
+    /// @param pool What those entitled to it can claim: the winners the reward and all bonds; in a draw, each who
+    /// revealed the own bond.
+    /// @param bounty What was paid to the resolver.
     event PollClosed(
-        uint256 indexed pollId, Settlement settlement, uint256 votesFor, uint256 votesAgainst, uint256 pool, uint256 forfeited
+        uint256 indexed pollId,
+        address indexed resolver,
+        Outcome outcome,
+        uint256 votesFor,
+        uint256 votesAgainst,
+        uint256 pool,
+        uint256 bounty
     );
+
+    /// @notice Emitted when bonds that nobody is entitled to are paid into the treasury's account: in a draw, those of
+    /// votes that were never revealed.
+    event BondsForfeited(uint256 indexed pollId, uint256 amount);
 
     /// @notice Emitted when a voter's share of a poll is paid into the voter's account.
     event RewardClaimed(uint256 indexed pollId, address indexed voter, uint256 amount);
@@ -166,7 +173,7 @@ interface IBallotBox {
     error InsufficientBalance(address account, uint256 available, uint256 needed);
     /// @notice Thrown when a consumer's reserve does not have that much.
     error InsufficientReserve(address consumer, uint256 available, uint256 needed);
-    /// @notice Thrown when there is no such poll.
+    /// @notice Thrown when there is no such poll, or none any more.
     error UnknownPoll(uint256 pollId);
     /// @notice Thrown when a poll would have an empty period or too high a bond.
     error InvalidPoll();
@@ -190,10 +197,6 @@ interface IBallotBox {
     error NotPollConsumer(uint256 pollId, address caller);
     /// @notice Thrown when a poll is closed before its votes are in.
     error PollStillRuns(uint256 pollId, uint256 revealEnd);
-    /// @notice Thrown when a poll is closed already.
-    error PollIsClosed(uint256 pollId);
-    /// @notice Thrown when a settlement has no outcome, names winners of whom there are none, or rewards a draw.
-    error InvalidSettlement(uint256 pollId);
     /// @notice Thrown when there is nothing for the voter in the poll: lost, not revealed, claimed, swept or not closed.
     error NothingToClaim(uint256 pollId, address voter);
     /// @notice Thrown when a poll is swept before its claim window is over.
@@ -240,6 +243,7 @@ interface IBallotBox {
     function registerConsumer(address account) external returns (uint256 consumer);
 
     /// @notice Count tokens that the consumer has just sent here as its reserve. Consumers only.
+    /// @dev No event of its own: the token has one, and the consumer says why.
     function book(uint256 amount) external;
 
     /// @notice {book} a stake and start a poll. Consumers only.
@@ -248,8 +252,17 @@ interface IBallotBox {
         external
         returns (uint256 pollId);
 
-    /// @notice Close a poll after its reveal period and pay out. The consumer that started it only.
-    function close(uint256 pollId, Settlement calldata settlement) external;
+    /// @notice Decide a poll after its reveal period, and pay out. The consumer that started it only.
+    /// @dev {IParameters} keeps terms within their bounds; here they are taken as they are.
+    /// @param terms Quorum, threshold, shares and claim window.
+    /// @param stake What each side put up.
+    /// @param challenger Gets its stake back and the rest of the other, if it won; its stake, in a draw.
+    /// @param resolver Gets the bounty, unless it is a draw.
+    /// @return outcome Who won.
+    /// @return rest If the defender won, what it wins: it stays in the reserve, as does the defender's stake.
+    function close(uint256 pollId, PackedVotingTerms terms, uint256 stake, address challenger, address resolver)
+        external
+        returns (Outcome outcome, uint256 rest);
 
     /// @notice Pay from the consumer's reserve into somebody's account. Consumers only.
     function pay(address account, uint256 amount) external;
@@ -265,11 +278,11 @@ interface IBallotBox {
     /// @notice How much somebody could withdraw now.
     function availableOf(address account) external view returns (uint256);
 
-    /// @notice A poll.
+    /// @notice An open poll; all zero when it is closed.
     function pollOf(uint256 pollId) external view returns (Poll memory);
 
-    /// @notice The votes of a poll.
-    function tallyOf(uint256 pollId) external view returns (Tally memory);
+    /// @notice The votes of an open poll, or what is left of a closed one.
+    function countOf(uint256 pollId) external view returns (Count memory);
 
     /// @notice A voter's ballot in a poll.
     function ballotOf(uint256 pollId, address voter) external view returns (Ballot memory);
@@ -277,11 +290,8 @@ interface IBallotBox {
     /// @notice What {claim} would pay; zero if nothing.
     function claimable(uint256 pollId, address voter) external view returns (uint256);
 
-    /// @notice How much a consumer has here.
-    function reserveOf(address consumer) external view returns (uint256);
-
-    /// @notice The number of a consumer; zero if it is none.
-    function consumerNumber(address account) external view returns (uint256);
+    /// @notice A consumer's number and reserve; zeros if it is none.
+    function consumerOf(address account) external view returns (Consumer memory);
 
     /// @notice How many polls there were; their ids are 1 to this.
     function pollCount() external view returns (uint256);

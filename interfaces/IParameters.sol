@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+/// @notice {IParameters-ListingTerms} in one word, from the low bits: minDeposit 96, applyPeriod 24, exitDelay 24,
+/// exitWindow 24, gracePeriod 24; then version 16 and graceEndsAt 40, which are zero but in the terms of today.
+type PackedListingTerms is uint256;
+
+/// @notice {IParameters-VotingTerms} in one word, from the low bits: quorum 96, threshold 16, voterShare 16, bounty 16,
+/// slash 16, commitPeriod 24, revealPeriod 24, cooldown 24, claimWindow 24.
+type PackedVotingTerms is uint256;
+
 /// @title Bounded, versioned terms of a token-curated registry
 /// @notice The owner (a role, or a {IParameterVote}) schedules new terms; after {DELAY} anyone executes them. Each
 /// version stays readable for ever: listings, challenges and proposals keep the terms under which they began.
@@ -50,7 +58,7 @@ interface IParameters {
         VotingTerms voting;
     }
 
-    /// @notice Which terms hold now, one storage slot.
+    /// @notice Which terms hold now.
     struct Current {
         /// Versions start at 1.
         uint16 version;
@@ -118,11 +126,17 @@ interface IParameters {
     /// @notice A version's terms of challenges.
     function votingTerms(uint256 version) external view returns (VotingTerms memory);
 
-    /// @notice Today's version and its terms of listings.
-    function latestListingTerms() external view returns (uint256 version, ListingTerms memory);
+    /// @notice Today's terms of listings as contracts read them: packed, with version and end of grace.
+    function latestListing() external view returns (PackedListingTerms);
 
-    /// @notice Today's version and its terms of challenges.
-    function latestVotingTerms() external view returns (uint256 version, VotingTerms memory);
+    /// @notice Today's terms of challenges as contracts read them.
+    function latestVoting() external view returns (uint256 version, PackedVotingTerms);
+
+    /// @notice A version's terms of listings as contracts read them.
+    function packedListing(uint256 version) external view returns (PackedListingTerms);
+
+    /// @notice A version's terms of challenges as contracts read them.
+    function packedVoting(uint256 version) external view returns (PackedVotingTerms);
 
     /// @notice The smallest and the largest terms that can be set.
     function ranges() external view returns (Terms memory minimum, Terms memory maximum);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {IBallotBox} from "./IBallotBox.sol";
 import {ICurator} from "./ICurator.sol";
 
 /// @title Verdicts by those who hold a token
@@ -11,7 +12,11 @@ import {ICurator} from "./ICurator.sol";
 ///
 /// A deposit belongs to the provider: whoever is its admin in the registry disposes of it. What a removed listing had
 /// beyond its stake stays here for the admin to {withdraw}. All payments are made into accounts in the ballot box.
-/// @dev The verdict is Accepted while listed, with the stake as its weight. A vote against a listing makes it Rejected,
+/// @dev A listing ends in one of three ways, {Exited}, {Lapsed} or {ChallengeResolved}, and on each the verdict changes
+/// once, with one {VerdictChanged}. What the deposit held beyond a lost stake stays to be withdrawn, and the listing cools
+/// down from then on.
+///
+/// The verdict is Accepted while listed, with the stake as its weight. A vote against a listing makes it Rejected,
 /// so that a provider voted out for one kind does not stay accepted for it through a listing for all kinds; leaving or
 /// lapsing makes it None. An application, and a vote against one, leave the verdict as it was.
 ///
@@ -58,16 +63,6 @@ interface ITokenCurator is ICurator {
         uint256 kind;
     }
 
-    /// @notice Why a listing ended.
-    enum RemovalReason {
-        /// Its admin left.
-        Exited,
-        /// Its deposit stayed below a raised minimum.
-        Lapsed,
-        /// A vote removed it, or refused the application.
-        VotedOut
-    }
-
     /* EVENTS */
 
     /// @notice Emitted when a provider applies.
@@ -105,34 +100,26 @@ interface ITokenCurator is ICurator {
     event EvidenceSubmitted(uint256 indexed pollId, address indexed account, string uri);
 
     /// @notice Emitted when the vote on a challenge is over; {IBallotBox-PollClosed} says who got what.
-    /// @param outcome As in {IBallotBox-Outcome}: 1 the challenge failed, 2 it succeeded, 3 nobody won.
-    /// @param deposit What the listing's deposit is now.
-    /// @param readyAt As in {Listing}; of no meaning if the challenge succeeded.
+    /// @dev If the challenge succeeded, the application or the listing has ended, and its deposit is less by the stake. If
+    /// it failed, the deposit grows by the stake less the reward and the bounty. Unless it succeeded, what waited for a
+    /// time that has passed meanwhile is ready now. In any case the listing cools down from now on.
     event ChallengeResolved(
-        uint256 indexed providerId,
-        uint256 indexed kind,
-        uint256 indexed pollId,
-        uint256 outcome,
-        uint256 deposit,
-        uint256 readyAt,
-        uint256 coolUntil
+        uint256 indexed providerId, uint256 indexed kind, uint256 indexed pollId, IBallotBox.Outcome outcome
     );
 
     /// @notice Emitted when a provider says that it will leave.
     event ExitAnnounced(uint256 indexed providerId, uint256 indexed kind, uint256 readyAt);
 
-    /// @notice Emitted when an application or a listing ends; the only event of it, on every path.
-    /// @param deposit What its admin can withdraw.
-    event ListingRemoved(
-        uint256 indexed providerId, uint256 indexed kind, RemovalReason reason, uint256 deposit, uint256 coolUntil
-    );
+    /// @notice Emitted when a provider leaves.
+    event Exited(uint256 indexed providerId, uint256 indexed kind);
+
+    /// @notice Emitted when a listing ends because its deposit stayed below a raised minimum.
+    event Lapsed(uint256 indexed providerId, uint256 indexed kind);
 
     /* ERRORS */
 
     /// @notice Thrown when the caller is not the provider's admin in the registry.
     error NotProviderAdmin(uint256 providerId, address caller);
-    /// @notice Thrown when the registry knows no such kind.
-    error UnknownKind(uint256 kind);
     /// @notice Thrown when a listing is not in the state that the call needs.
     error WrongState(uint256 providerId, uint256 kind, State state);
     /// @notice Thrown when a listing cannot be applied for, or challenged, again yet.
@@ -169,7 +156,8 @@ interface ITokenCurator is ICurator {
     function applyFor(uint256 providerId, uint256 kind, uint256 amount, string calldata uri) external;
 
     /// @notice Turn applications that nobody challenged in time into listings. Anyone may.
-    /// @dev Those that are not ready are passed over, so that nobody can spoil a batch by finalising a part of it.
+    /// @dev Those that are not ready are passed over, so that nobody can spoil a batch by finalising a part of it. One for
+    /// a kind that the registry does not know is not ready until it does.
     function finalise(ListingId[] calldata ids) external;
 
     /// @notice Add to a deposit. The provider's admin only. Approve this contract first.

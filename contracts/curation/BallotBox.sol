@@ -9,13 +9,28 @@ import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {IBallotBox} from "../../interfaces/IBallotBox.sol";
+import {PackedVotingTerms} from "../../interfaces/IParameters.sol";
+import {Contest} from "./Contest.sol";
+import {PackedTerms} from "./PackedTerms.sol";
 
 /// @title Commit-reveal voting, and all tokens of those who take part
 contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multicall {
     using SafeERC20 for IERC20;
+    using PackedTerms for PackedVotingTerms;
+
+    /// @dev Who gets what of a poll.
+    struct Division {
+        uint256 weight;
+        uint256 pool;
+        uint256 prize;
+        uint256 bounty;
+        uint256 forfeited;
+        /// What leaves the consumer's reserve.
+        uint256 spent;
+    }
 
     /// @inheritdoc IBallotBox
-    uint256 public constant WEIGHT_UNIT = 10_000;
+    uint256 public constant WEIGHT_UNIT = Contest.ONE;
     /// @inheritdoc IBallotBox
     uint256 public constant MAX_SLASH = 5_000;
 
@@ -28,13 +43,10 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     uint256 public totalTokens;
     /// @inheritdoc IBallotBox
     uint256 public pollCount;
-    /// @inheritdoc IBallotBox
-    mapping(address account => uint256) public consumerNumber;
-    /// @inheritdoc IBallotBox
-    mapping(address consumer => uint256) public reserveOf;
+    mapping(address account => Consumer) private _consumers;
     mapping(address account => Account) private _accounts;
     mapping(uint256 pollId => Poll) private _polls;
-    mapping(uint256 pollId => Tally) private _tallies;
+    mapping(uint256 pollId => Count) private _counts;
     mapping(uint256 pollId => mapping(address voter => Ballot)) private _ballots;
     uint256 private _consumerCount;
 
@@ -47,7 +59,7 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     }
 
     modifier onlyConsumer() {
-        if (consumerNumber[msg.sender] == 0) revert NotConsumer(msg.sender);
+        if (_consumers[msg.sender].number == 0) revert NotConsumer(msg.sender);
         _;
     }
 
@@ -76,7 +88,7 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     /* VOTING */
 
     /// @inheritdoc IBallotBox
-    function commit(uint256 pollId, bytes32 commitment, uint256 weight) external nonReentrant {
+    function commit(uint256 pollId, bytes32 commitment, uint256 weight) external {
         _commit(pollId, commitment, weight);
     }
 
@@ -103,38 +115,38 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
         }
 
         // The weight was checked when it was committed.
-        _ballots[pollId][msg.sender] =
-            Ballot(choice == 1 ? BallotState.RevealedFor : BallotState.RevealedAgainst, uint248(weight));
-        if (choice == 1) _tallies[pollId].votesFor += uint96(weight);
-        else _tallies[pollId].votesAgainst += uint96(weight);
+        ballot.state = choice == 1 ? BallotState.RevealedFor : BallotState.RevealedAgainst;
+        ballot.content = uint248(weight);
+        if (choice == 1) _counts[pollId].weight += uint96(weight);
+        else _counts[pollId].other += uint96(weight);
 
         emit VoteRevealed(pollId, msg.sender, choice, weight);
     }
 
     /// @inheritdoc IBallotBox
     function claim(uint256 pollId, address voter) external {
-        uint256 amount = claimable(pollId, voter);
+        Count storage count = _counts[pollId];
+        Ballot storage ballot = _ballots[pollId][voter];
+        uint256 amount = _claimable(count, ballot);
         if (amount == 0) revert NothingToClaim(pollId, voter);
 
-        Ballot memory ballot = _ballots[pollId][voter];
-        delete _ballots[pollId][voter];
-        if (ballot.state == BallotState.RevealedFor) _tallies[pollId].votesFor -= uint96(ballot.content);
-        else _tallies[pollId].votesAgainst -= uint96(ballot.content);
-        _polls[pollId].volume -= uint96(amount);
-        _accounts[voter].balance += uint96(amount);
+        count.weight -= uint96(ballot.content);
+        count.other -= uint96(amount);
+        (ballot.state, ballot.content) = (BallotState.None, 0);
+        _credit(voter, amount);
 
         emit RewardClaimed(pollId, voter, amount);
     }
 
     /// @inheritdoc IBallotBox
     function sweep(uint256 pollId) external {
-        Poll storage poll = _polls[pollId];
-        if (poll.outcome == Outcome.Open || poll.volume == 0) revert NothingToSweep();
-        if (block.timestamp < poll.claimEnd) revert ClaimsStillOpen(pollId, poll.claimEnd);
+        Count storage count = _counts[pollId];
+        uint96 amount = count.other;
+        if (count.outcome == Outcome.Open || amount == 0) revert NothingToSweep();
+        if (block.timestamp < count.claimEnd) revert ClaimsStillOpen(pollId, count.claimEnd);
 
-        uint96 amount = poll.volume;
-        poll.volume = 0;
-        _accounts[treasury].balance += amount;
+        count.other = 0;
+        _credit(treasury, amount);
 
         emit Swept(pollId, amount);
     }
@@ -155,10 +167,10 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     /// @inheritdoc IBallotBox
     function registerConsumer(address account) external onlyOwner returns (uint256 consumer) {
         if (account.code.length == 0) revert NotContract(account);
-        if (consumerNumber[account] != 0) revert AlreadyConsumer(account);
+        if (_consumers[account].number != 0) revert AlreadyConsumer(account);
 
         consumer = ++_consumerCount;
-        consumerNumber[account] = consumer;
+        _consumers[account].number = uint16(consumer);
 
         emit ConsumerRegistered(consumer, account);
     }
@@ -166,8 +178,6 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     /// @inheritdoc IBallotBox
     function book(uint256 amount) external onlyConsumer nonReentrant {
         _book(amount);
-
-        emit Booked(msg.sender, amount);
     }
 
     /// @inheritdoc IBallotBox
@@ -187,49 +197,43 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
         _polls[pollId] = Poll({
             commitEnd: uint40(commitEnd),
             revealEnd: uint40(revealEnd),
-            claimEnd: 0,
-            consumer: uint16(consumerNumber[msg.sender]),
+            consumer: _consumers[msg.sender].number,
             slash: uint16(slash),
-            outcome: Outcome.Open,
-            volume: 0
+            committed: 0
         });
 
         emit PollStarted(pollId, msg.sender, commitEnd, revealEnd, slash, stake);
     }
 
     /// @inheritdoc IBallotBox
-    function close(uint256 pollId, Settlement calldata settlement) external nonReentrant {
-        Poll memory poll = _polls[pollId];
-        if (poll.revealEnd == 0) revert UnknownPoll(pollId);
-        if (poll.consumer != consumerNumber[msg.sender]) revert NotPollConsumer(pollId, msg.sender);
-        if (poll.outcome != Outcome.Open) revert PollIsClosed(pollId);
-        if (block.timestamp < poll.revealEnd) revert PollStillRuns(pollId, poll.revealEnd);
-        Tally memory tally = _tallies[pollId];
-        if (_isInvalid(settlement, tally)) revert InvalidSettlement(pollId);
+    function close(uint256 pollId, PackedVotingTerms terms, uint256 stake, address challenger, address resolver)
+        external
+        returns (Outcome outcome, uint256 rest)
+    {
+        Poll storage poll = _polls[pollId];
+        _checkClosable(pollId, poll);
+        Count storage count = _counts[pollId];
+        uint256 votesFor = count.weight;
+        uint256 votesAgainst = count.other;
+        Division memory the;
+        (outcome, rest) = _divide(the, votesFor, votesAgainst, poll, terms, stake);
 
-        // Whose bonds nobody gets in a draw: the votes that stayed secret. Otherwise the winners get all.
-        uint256 bonded = poll.volume;
-        uint256 forfeited = 0;
-        if (settlement.outcome == Outcome.Draw) {
-            uint256 revealed = uint256(tally.votesFor) + tally.votesAgainst;
-            forfeited = _bond(bonded - revealed, poll.slash);
-            bonded = revealed;
+        delete _polls[pollId];
+        (count.outcome, count.claimEnd) = (outcome, uint40(block.timestamp + terms.claimWindow()));
+        (count.weight, count.other) = (uint96(the.weight), uint96(the.pool));
+        _spend(the.spent);
+        _credit(challenger, the.prize);
+        _credit(resolver, the.bounty);
+
+        emit PollClosed(pollId, resolver, outcome, votesFor, votesAgainst, the.pool, the.bounty);
+        if (the.forfeited != 0) {
+            _credit(treasury, the.forfeited);
+            emit BondsForfeited(pollId, the.forfeited);
         }
-        uint256 pool = settlement.reward + _bond(bonded, poll.slash);
-        poll.volume = uint96(pool);
-        poll.outcome = settlement.outcome;
-        poll.claimEnd = uint40(block.timestamp + settlement.claimWindow);
-        _polls[pollId] = poll;
-        _spend(uint256(settlement.reward) + settlement.prize + settlement.bounty);
-        _credit(settlement.winner, settlement.prize);
-        _credit(settlement.resolver, settlement.bounty);
-        _credit(treasury, forfeited);
-
-        emit PollClosed(pollId, settlement, tally.votesFor, tally.votesAgainst, pool, forfeited);
     }
 
     /// @inheritdoc IBallotBox
-    function pay(address account, uint256 amount) external onlyConsumer nonReentrant {
+    function pay(address account, uint256 amount) external onlyConsumer {
         if (amount == 0) revert ZeroAmount();
 
         _spend(amount);
@@ -261,8 +265,8 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     }
 
     /// @inheritdoc IBallotBox
-    function tallyOf(uint256 pollId) external view returns (Tally memory) {
-        return _tallies[pollId];
+    function countOf(uint256 pollId) external view returns (Count memory) {
+        return _counts[pollId];
     }
 
     /// @inheritdoc IBallotBox
@@ -271,18 +275,13 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     }
 
     /// @inheritdoc IBallotBox
-    function claimable(uint256 pollId, address voter) public view returns (uint256) {
-        Outcome outcome = _polls[pollId].outcome;
-        Ballot memory ballot = _ballots[pollId][voter];
-        if (outcome == Outcome.Open || ballot.state < BallotState.RevealedAgainst) return 0;
+    function claimable(uint256 pollId, address voter) external view returns (uint256) {
+        return _claimable(_counts[pollId], _ballots[pollId][voter]);
+    }
 
-        Tally memory tally = _tallies[pollId];
-        uint256 entitled;
-        if (outcome == Outcome.Draw) entitled = uint256(tally.votesFor) + tally.votesAgainst;
-        else if (outcome == Outcome.For && ballot.state == BallotState.RevealedFor) entitled = tally.votesFor;
-        else if (outcome == Outcome.Against && ballot.state == BallotState.RevealedAgainst) entitled = tally.votesAgainst;
-        else return 0;
-        return uint256(_polls[pollId].volume) * ballot.content / entitled;
+    /// @inheritdoc IBallotBox
+    function consumerOf(address account) external view returns (Consumer memory) {
+        return _consumers[account];
     }
 
     /* INTERNAL */
@@ -309,20 +308,23 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
         if (block.timestamp >= poll.commitEnd) revert CommitPeriodOver(pollId, poll.commitEnd);
         if (commitment == 0) revert InvalidCommitment();
         if (weight == 0 || weight % WEIGHT_UNIT != 0) revert InvalidWeight(weight);
-        if (_ballots[pollId][msg.sender].state != BallotState.None) revert AlreadyCommitted(pollId, msg.sender);
-        Account memory account = _accounts[msg.sender];
-        uint256 bond = _bond(weight, poll.slash);
-        uint256 locked = block.timestamp < account.lockedUntil ? account.locked : 0;
+        Ballot storage ballot = _ballots[pollId][msg.sender];
+        if (ballot.state != BallotState.None) revert AlreadyCommitted(pollId, msg.sender);
+        Account storage account = _accounts[msg.sender];
+        uint256 bond = Contest.bond(weight, poll.slash);
+        uint256 balance = account.balance;
+        uint256 lockedUntil = account.lockedUntil;
+        uint256 locked = block.timestamp < lockedUntil ? account.locked : 0;
         if (locked < weight - bond) locked = weight - bond;
-        if (locked + bond > account.balance) revert InsufficientBalance(msg.sender, account.balance, locked + bond);
+        if (locked + bond > balance) revert InsufficientBalance(msg.sender, balance, locked + bond);
 
-        _ballots[pollId][msg.sender] = Ballot(BallotState.Committed, _sealed(commitment, weight));
-        poll.volume += uint96(weight);
-        uint64 lockedUntil = poll.revealEnd;
-        if (lockedUntil < account.lockedUntil) lockedUntil = account.lockedUntil;
-        _accounts[msg.sender] = Account(account.balance - uint96(bond), uint96(locked), lockedUntil);
+        (ballot.state, ballot.content) = (BallotState.Committed, _sealed(commitment, weight));
+        if (lockedUntil < poll.revealEnd) lockedUntil = poll.revealEnd;
+        poll.committed += uint96(weight);
+        (account.balance, account.locked) = (uint96(balance - bond), uint96(locked));
+        account.lockedUntil = uint64(lockedUntil);
 
-        emit VoteCommitted(pollId, msg.sender, commitment, weight, bond);
+        emit VoteCommitted(pollId, msg.sender, commitment, weight);
     }
 
     /// @dev Counts tokens that came without being counted as the calling consumer's.
@@ -332,7 +334,7 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
         if (received < amount) revert TransferMismatch(amount, received);
 
         _addToTotal(amount);
-        reserveOf[msg.sender] += amount;
+        _consumers[msg.sender].reserve += uint96(amount);
     }
 
     /// @dev As long as the total fits, every part of it does.
@@ -342,10 +344,12 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
         totalTokens = total;
     }
 
+    /// @dev From the calling consumer's reserve.
     function _spend(uint256 amount) private {
-        uint256 reserve = reserveOf[msg.sender];
+        Consumer storage consumer = _consumers[msg.sender];
+        uint256 reserve = consumer.reserve;
         if (amount > reserve) revert InsufficientReserve(msg.sender, reserve, amount);
-        reserveOf[msg.sender] = reserve - amount;
+        consumer.reserve = uint96(reserve - amount);
     }
 
     function _credit(address account, uint256 amount) private {
@@ -357,16 +361,53 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
         return block.timestamp < the.lockedUntil ? the.balance - the.locked : the.balance;
     }
 
-    function _isInvalid(Settlement calldata settlement, Tally memory tally) private pure returns (bool) {
-        if (settlement.outcome == Outcome.Open) return true;
-        if (settlement.outcome == Outcome.For) return tally.votesFor == 0;
-        if (settlement.outcome == Outcome.Against) return tally.votesAgainst == 0;
-        return settlement.reward != 0;
+    function _checkClosable(uint256 pollId, Poll storage poll) private view {
+        uint256 revealEnd = poll.revealEnd;
+        if (revealEnd == 0) revert UnknownPoll(pollId);
+        if (poll.consumer != _consumers[msg.sender].number) revert NotPollConsumer(pollId, msg.sender);
+        if (block.timestamp < revealEnd) revert PollStillRuns(pollId, revealEnd);
     }
 
-    /// @dev Exact, because weights are multiples of the denominator.
-    function _bond(uint256 weight, uint256 slash) private pure returns (uint256) {
-        return weight * slash / WEIGHT_UNIT;
+    /// @dev Decides the poll and fills in who gets what.
+    function _divide(
+        Division memory the,
+        uint256 votesFor,
+        uint256 votesAgainst,
+        Poll storage poll,
+        PackedVotingTerms terms,
+        uint256 stake
+    ) private view returns (Outcome outcome, uint256 rest) {
+        uint256 committed = poll.committed;
+        uint256 slash = poll.slash;
+        outcome = Contest.decide(votesFor, votesAgainst, terms.quorum(), terms.threshold());
+        if (outcome == Outcome.Draw) {
+            the.weight = votesFor + votesAgainst;
+            the.pool = Contest.bond(the.weight, slash);
+            the.forfeited = Contest.bond(committed - the.weight, slash);
+            the.prize = stake;
+            the.spent = stake;
+            return (outcome, 0);
+        }
+
+        uint256 reward;
+        (reward, the.bounty, rest) = Contest.split(stake, terms.voterShare(), terms.bounty());
+        the.pool = reward + Contest.bond(committed, slash);
+        if (outcome == Outcome.For) {
+            the.weight = votesFor;
+            the.prize = stake + rest;
+            the.spent = 2 * stake;
+            return (outcome, 0);
+        }
+        the.weight = votesAgainst;
+        the.spent = reward + the.bounty;
+    }
+
+    function _claimable(Count storage count, Ballot storage ballot) private view returns (uint256) {
+        if (ballot.state < BallotState.RevealedAgainst) return 0;
+        if (count.outcome == Outcome.Open) return 0;
+        if (count.outcome == Outcome.For && ballot.state != BallotState.RevealedFor) return 0;
+        if (count.outcome == Outcome.Against && ballot.state != BallotState.RevealedAgainst) return 0;
+        return Contest.share(count.other, ballot.content, count.weight);
     }
 
     function _sealed(bytes32 commitment, uint256 weight) private pure returns (uint248) {

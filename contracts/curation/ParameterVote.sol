@@ -7,13 +7,14 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {IBallotBox} from "../../interfaces/IBallotBox.sol";
-import {IParameters} from "../../interfaces/IParameters.sol";
+import {IParameters, PackedListingTerms, PackedVotingTerms} from "../../interfaces/IParameters.sol";
 import {IParameterVote} from "../../interfaces/IParameterVote.sol";
-import {Contest} from "./Contest.sol";
+import {PackedTerms} from "./PackedTerms.sol";
 
 /// @title Terms changed by the vote that they govern
 contract ParameterVote is IParameterVote, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
+    using PackedTerms for *;
 
     uint256 private constant MAX_URI = 256;
 
@@ -49,25 +50,26 @@ contract ParameterVote is IParameterVote, ReentrancyGuardTransient {
     {
         _checkUri(uri);
         parameters.check(terms);
-        (uint256 version, IParameters.ListingTerms memory today) = parameters.latestListingTerms();
+        PackedListingTerms today = parameters.latestListing();
+        uint96 stake = today.minDeposit();
 
         proposalId = ++proposalCount;
-        uint256 challengeEnd = block.timestamp + today.applyPeriod;
+        uint256 challengeEnd = block.timestamp + today.applyPeriod();
         _proposals[proposalId] = Proposal({
             proposer: msg.sender,
-            stake: today.minDeposit,
+            stake: stake,
             challenger: address(0),
             challengeEnd: uint40(challengeEnd),
-            version: uint16(version),
+            version: today.version(),
             state: State.Proposed,
             pollId: 0,
             termsHash: keccak256(abi.encode(terms))
         });
 
-        emit Proposed(proposalId, msg.sender, version, today.minDeposit, challengeEnd, terms, uri);
+        emit Proposed(proposalId, msg.sender, today.version(), stake, challengeEnd, terms, uri);
 
-        token.safeTransferFrom(msg.sender, address(ballotBox), today.minDeposit);
-        ballotBox.book(today.minDeposit);
+        token.safeTransferFrom(msg.sender, address(ballotBox), stake);
+        ballotBox.book(stake);
     }
 
     /// @inheritdoc IParameterVote
@@ -75,11 +77,11 @@ contract ParameterVote is IParameterVote, ReentrancyGuardTransient {
         Proposal storage proposal = _in(proposalId, State.Proposed);
         if (block.timestamp >= proposal.challengeEnd) revert ChallengePeriodOver(proposalId, proposal.challengeEnd);
         _checkUri(uri);
-        IParameters.VotingTerms memory terms = parameters.votingTerms(proposal.version);
+        PackedVotingTerms terms = parameters.packedVoting(proposal.version);
 
         // Tokens first, for the ballot box starts the poll when it has them; the guard holds meanwhile.
         token.safeTransferFrom(msg.sender, address(ballotBox), proposal.stake);
-        pollId = ballotBox.startPoll(terms.commitPeriod, terms.revealPeriod, terms.slash, proposal.stake);
+        pollId = ballotBox.startPoll(terms.commitPeriod(), terms.revealPeriod(), terms.slash(), proposal.stake);
         proposal.state = State.Challenged;
         proposal.challenger = msg.sender;
         proposal.pollId = uint40(pollId);
@@ -91,31 +93,17 @@ contract ParameterVote is IParameterVote, ReentrancyGuardTransient {
     function resolve(uint256 proposalId) external nonReentrant {
         Proposal storage proposal = _in(proposalId, State.Challenged);
         uint256 pollId = proposal.pollId;
-        uint96 stake = proposal.stake;
-        IParameters.VotingTerms memory terms = parameters.votingTerms(proposal.version);
-        IBallotBox.Tally memory tally = ballotBox.tallyOf(pollId);
-        IBallotBox.Settlement memory settlement;
-        settlement.outcome = Contest.decide(tally.votesFor, tally.votesAgainst, terms);
-        bool upheld = settlement.outcome == IBallotBox.Outcome.Against;
-        bool drawn = settlement.outcome == IBallotBox.Outcome.Draw;
+        PackedVotingTerms terms = parameters.packedVoting(proposal.version);
+        // Refuses while votes can still come in. The ballot box calls nobody.
+        (IBallotBox.Outcome outcome, uint256 rest) =
+            ballotBox.close(pollId, terms, proposal.stake, proposal.challenger, msg.sender);
+        bool upheld = outcome == IBallotBox.Outcome.Against;
 
-        settlement.resolver = msg.sender;
-        settlement.claimWindow = terms.claimWindow;
-        settlement.winner = upheld ? proposal.proposer : proposal.challenger;
-        settlement.prize = stake;
-        if (!drawn) {
-            (uint256 reward, uint256 bounty, uint256 rest) = Contest.split(stake, terms);
-            settlement.reward = uint96(reward);
-            settlement.bounty = uint96(bounty);
-            settlement.prize = stake + uint96(rest);
-        }
         proposal.state = upheld ? State.Upheld : State.Closed;
 
         emit ProposalResolved(proposalId, pollId, upheld);
 
-        // Refuses while votes can still come in, and twice.
-        ballotBox.close(pollId, settlement);
-        if (drawn) ballotBox.pay(proposal.proposer, stake);
+        if (outcome != IBallotBox.Outcome.For) ballotBox.pay(proposal.proposer, proposal.stake + rest);
     }
 
     /// @inheritdoc IParameterVote

@@ -4,27 +4,31 @@ pragma solidity 0.8.37;
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 
-import {IParameters} from "../../interfaces/IParameters.sol";
+import {IParameters, PackedListingTerms, PackedVotingTerms} from "../../interfaces/IParameters.sol";
+import {Contest} from "./Contest.sol";
+import {PackedTerms} from "./PackedTerms.sol";
 
 /// @title Bounded, versioned terms of a token-curated registry
 contract Parameters is IParameters, Ownable2Step {
+    using PackedTerms for *;
+
     /// @inheritdoc IParameters
     uint256 public constant MIN_DELAY = 1 hours;
     /// @inheritdoc IParameters
     uint256 public constant MAX_DELAY = 30 days;
 
-    uint256 private constant ONE = 10_000;
     uint256 private constant MAX_SLASH = 5_000;
 
     /// @inheritdoc IParameters
     uint256 public immutable DELAY;
 
-    Current private _current;
+    /// @dev Today's terms with version and end of grace, so that an application reads one slot.
+    PackedListingTerms private _latest;
     Scheduled private _scheduled;
     Terms private _minimum;
     Terms private _maximum;
-    mapping(uint256 version => ListingTerms) private _listingTerms;
-    mapping(uint256 version => VotingTerms) private _votingTerms;
+    mapping(uint256 version => PackedListingTerms) private _listingTerms;
+    mapping(uint256 version => PackedVotingTerms) private _votingTerms;
 
     constructor(Terms memory initial, Terms memory minimum, Terms memory maximum, uint256 delay, address owner_)
         Ownable(owner_)
@@ -46,7 +50,7 @@ contract Parameters is IParameters, Ownable2Step {
         if (_scheduled.termsHash != 0) revert AlreadyScheduled(_scheduled.termsHash, _scheduled.readyAt);
         _check(terms);
         bytes32 termsHash = keccak256(abi.encode(terms));
-        if (termsHash == _hashOf(_current.version)) revert TermsUnchanged(_current.version);
+        if (termsHash == _hashOf(_latest.version())) revert TermsUnchanged(_latest.version());
 
         uint256 readyAt = block.timestamp + DELAY;
         _scheduled = Scheduled(termsHash, uint40(readyAt));
@@ -82,7 +86,7 @@ contract Parameters is IParameters, Ownable2Step {
 
     /// @inheritdoc IParameters
     function current() external view returns (Current memory) {
-        return _current;
+        return Current(_latest.version(), _latest.graceEndsAt());
     }
 
     /// @inheritdoc IParameters
@@ -91,27 +95,36 @@ contract Parameters is IParameters, Ownable2Step {
     }
 
     /// @inheritdoc IParameters
-    function listingTerms(uint256 version) external view returns (ListingTerms memory terms) {
-        terms = _listingTerms[version];
-        if (terms.minDeposit == 0) revert UnknownVersion(version);
+    function listingTerms(uint256 version) external view returns (ListingTerms memory) {
+        return packedListing(version).unpack();
     }
 
     /// @inheritdoc IParameters
-    function votingTerms(uint256 version) external view returns (VotingTerms memory terms) {
-        terms = _votingTerms[version];
-        if (terms.quorum == 0) revert UnknownVersion(version);
+    function votingTerms(uint256 version) external view returns (VotingTerms memory) {
+        return packedVoting(version).unpack();
     }
 
     /// @inheritdoc IParameters
-    function latestListingTerms() external view returns (uint256 version, ListingTerms memory) {
-        version = _current.version;
-        return (version, _listingTerms[version]);
+    function latestListing() external view returns (PackedListingTerms) {
+        return _latest;
     }
 
     /// @inheritdoc IParameters
-    function latestVotingTerms() external view returns (uint256 version, VotingTerms memory) {
-        version = _current.version;
+    function latestVoting() external view returns (uint256 version, PackedVotingTerms) {
+        version = _latest.version();
         return (version, _votingTerms[version]);
+    }
+
+    /// @inheritdoc IParameters
+    function packedListing(uint256 version) public view returns (PackedListingTerms word) {
+        word = _listingTerms[version];
+        if (word.minDeposit() == 0) revert UnknownVersion(version);
+    }
+
+    /// @inheritdoc IParameters
+    function packedVoting(uint256 version) public view returns (PackedVotingTerms word) {
+        word = _votingTerms[version];
+        if (word.quorum() == 0) revert UnknownVersion(version);
     }
 
     /// @inheritdoc IParameters
@@ -124,20 +137,20 @@ contract Parameters is IParameters, Ownable2Step {
     /// @dev A raise of the minimum deposit starts a new period of grace for everybody; nothing else moves it. So no
     /// listing is ever without the whole period after the last raise.
     function _set(Terms memory terms) private {
-        Current memory now_ = _current;
-        if (terms.listing.minDeposit > _listingTerms[now_.version].minDeposit) {
-            now_.graceEndsAt = uint40(block.timestamp + terms.listing.gracePeriod);
+        uint40 graceEndsAt = _latest.graceEndsAt();
+        if (terms.listing.minDeposit > _latest.minDeposit()) {
+            graceEndsAt = uint40(block.timestamp + terms.listing.gracePeriod);
         }
-        now_.version += 1;
-        _current = now_;
-        _listingTerms[now_.version] = terms.listing;
-        _votingTerms[now_.version] = terms.voting;
+        uint16 version = _latest.version() + 1;
+        _listingTerms[version] = terms.listing.pack();
+        _votingTerms[version] = terms.voting.pack();
+        _latest = terms.listing.pack().withVersion(version, graceEndsAt);
 
-        emit ParametersSet(now_.version, now_.graceEndsAt, terms);
+        emit ParametersSet(version, graceEndsAt, terms);
     }
 
     function _hashOf(uint256 version) private view returns (bytes32) {
-        return keccak256(abi.encode(Terms(_listingTerms[version], _votingTerms[version])));
+        return keccak256(abi.encode(Terms(_listingTerms[version].unpack(), _votingTerms[version].unpack())));
     }
 
     function _check(Terms memory terms) private view {
@@ -149,7 +162,7 @@ contract Parameters is IParameters, Ownable2Step {
                 revert OutOfRange(names[i], values[i], minima[i], maxima[i]);
             }
         }
-        if (uint256(terms.voting.voterShare) + terms.voting.bounty > ONE) {
+        if (uint256(terms.voting.voterShare) + terms.voting.bounty > Contest.ONE) {
             revert SharesExceedStake(terms.voting.voterShare, terms.voting.bounty);
         }
     }
@@ -165,9 +178,9 @@ contract Parameters is IParameters, Ownable2Step {
                 revert InvalidRange(names[i], minima[i], maxima[i]);
             }
         }
-        _checkRange(names[6], minima[6], maxima[6], ONE / 2, ONE);
-        _checkRange(names[7], minima[7], maxima[7], 0, ONE);
-        _checkRange(names[8], minima[8], maxima[8], 0, ONE);
+        _checkRange(names[6], minima[6], maxima[6], Contest.ONE / 2, Contest.ONE);
+        _checkRange(names[7], minima[7], maxima[7], 0, Contest.ONE);
+        _checkRange(names[8], minima[8], maxima[8], 0, Contest.ONE);
         _checkRange(names[9], minima[9], maxima[9], 0, MAX_SLASH);
     }
 

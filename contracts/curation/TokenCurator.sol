@@ -9,14 +9,15 @@ import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 
 import {IBallotBox} from "../../interfaces/IBallotBox.sol";
 import {INodeRegistry} from "../../interfaces/INodeRegistry.sol";
-import {IParameters} from "../../interfaces/IParameters.sol";
+import {IParameters, PackedListingTerms, PackedVotingTerms} from "../../interfaces/IParameters.sol";
 import {ITokenCurator} from "../../interfaces/ITokenCurator.sol";
-import {Contest} from "./Contest.sol";
+import {PackedTerms} from "./PackedTerms.sol";
 import {VerdictBook} from "./VerdictBook.sol";
 
 /// @title Verdicts by those who hold a token
 contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, Multicall {
     using SafeERC20 for IERC20;
+    using PackedTerms for *;
 
     uint256 private constant MAX_URI = 256;
 
@@ -31,6 +32,8 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
 
     mapping(uint256 providerId => mapping(uint256 kind => Listing)) private _listings;
     mapping(uint256 pollId => Challenge) private _challenges;
+    /// @dev Kept here from the first challenge under a version on: no parameter contract can change an open challenge.
+    mapping(uint256 version => PackedVotingTerms) private _votingTerms;
 
     constructor(INodeRegistry registry_, IBallotBox ballotBox_, IParameters parameters_, IERC20 token_) {
         registry = registry_;
@@ -52,24 +55,22 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         nonReentrant
         onlyProviderAdmin(providerId)
     {
-        Listing memory listing = _listings[providerId][kind];
+        Listing storage listing = _listings[providerId][kind];
         if (listing.state != State.None) revert WrongState(providerId, kind, listing.state);
         if (block.timestamp < listing.coolUntil) revert CoolingDown(providerId, kind, listing.coolUntil);
-        if (kind != 0 && registry.topicOf(kind) == 0) revert UnknownKind(kind);
         _checkUri(uri);
-        (uint256 version, IParameters.ListingTerms memory terms) = parameters.latestListingTerms();
+        PackedListingTerms terms = parameters.latestListing();
         uint256 deposit = listing.deposit + amount;
-        if (deposit < terms.minDeposit) revert DepositTooSmall(deposit, terms.minDeposit);
+        if (deposit < terms.minDeposit()) revert DepositTooSmall(deposit, terms.minDeposit());
 
-        uint256 readyAt = block.timestamp + terms.applyPeriod;
+        uint256 readyAt = block.timestamp + terms.applyPeriod();
         // The ballot box takes no more tokens than 96 bits count, and refuses this call if the amount is among them.
         listing.deposit = uint96(deposit);
         listing.state = State.Applied;
         listing.readyAt = uint40(readyAt);
-        listing.version = uint16(version);
-        _listings[providerId][kind] = listing;
+        listing.version = terms.version();
 
-        emit Applied(providerId, kind, version, amount, readyAt, uri);
+        emit Applied(providerId, kind, listing.version, amount, readyAt, uri);
 
         if (amount != 0) {
             token.safeTransferFrom(msg.sender, address(ballotBox), amount);
@@ -96,10 +97,10 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         Listing memory listing = _listings[providerId][kind];
         if (listing.state == State.None) revert WrongState(providerId, kind, listing.state);
         if (listing.pollId != 0) revert UnderChallenge(providerId, kind, listing.pollId);
-        (uint256 version, IParameters.ListingTerms memory terms) = parameters.latestListingTerms();
+        PackedListingTerms terms = parameters.latestListing();
 
         uint256 deposit = listing.deposit + amount;
-        _setDeposit(providerId, kind, listing, deposit, deposit < terms.minDeposit ? 0 : version, terms.minDeposit);
+        _setDeposit(providerId, kind, listing, deposit, terms, deposit >= terms.minDeposit());
 
         token.safeTransferFrom(msg.sender, address(ballotBox), amount);
         ballotBox.book(amount);
@@ -115,12 +116,12 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         Listing memory listing = _listings[providerId][kind];
         if (listing.pollId != 0) revert UnderChallenge(providerId, kind, listing.pollId);
         if (amount > listing.deposit) revert WithdrawalTooLarge(listing.deposit, amount);
-        (uint256 version, IParameters.ListingTerms memory terms) = parameters.latestListingTerms();
+        PackedListingTerms terms = parameters.latestListing();
         uint256 deposit = listing.deposit - amount;
-        bool unlisted = listing.state == State.None;
-        if (!unlisted && deposit < terms.minDeposit) revert DepositTooSmall(deposit, terms.minDeposit);
+        bool listed = listing.state != State.None;
+        if (listed && deposit < terms.minDeposit()) revert DepositTooSmall(deposit, terms.minDeposit());
 
-        _setDeposit(providerId, kind, listing, deposit, unlisted ? 0 : version, terms.minDeposit);
+        _setDeposit(providerId, kind, listing, deposit, terms, listed);
 
         ballotBox.pay(msg.sender, amount);
     }
@@ -130,13 +131,13 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         Listing storage listing = _listings[providerId][kind];
         if (listing.state != State.Listed) revert WrongState(providerId, kind, listing.state);
         if (listing.pollId != 0) revert UnderChallenge(providerId, kind, listing.pollId);
-        IParameters.ListingTerms memory terms = parameters.listingTerms(listing.version);
+        PackedListingTerms terms = parameters.packedListing(listing.version);
         // Only one that was let lapse may be announced again: an exit that is always ready would be no delay at all.
-        if (listing.readyAt != 0 && block.timestamp < uint256(listing.readyAt) + terms.exitWindow) {
+        if (listing.readyAt != 0 && block.timestamp < uint256(listing.readyAt) + terms.exitWindow()) {
             revert ExitAlreadyAnnounced(providerId, kind, listing.readyAt);
         }
 
-        uint256 readyAt = block.timestamp + terms.exitDelay;
+        uint256 readyAt = block.timestamp + terms.exitDelay();
         listing.readyAt = uint40(readyAt);
 
         emit ExitAnnounced(providerId, kind, readyAt);
@@ -144,30 +145,35 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
 
     /// @inheritdoc ITokenCurator
     function exit(uint256 providerId, uint256 kind) external nonReentrant onlyProviderAdmin(providerId) {
-        Listing memory listing = _listings[providerId][kind];
+        Listing storage listing = _listings[providerId][kind];
         if (listing.state != State.Listed) revert WrongState(providerId, kind, listing.state);
         if (listing.pollId != 0) revert UnderChallenge(providerId, kind, listing.pollId);
         uint256 readyAt = listing.readyAt;
-        uint256 lapsesAt = readyAt + parameters.listingTerms(listing.version).exitWindow;
+        uint256 lapsesAt = readyAt + parameters.packedListing(listing.version).exitWindow();
         if (readyAt == 0 || block.timestamp < readyAt || block.timestamp >= lapsesAt) {
             revert ExitNotReady(providerId, kind, readyAt, lapsesAt);
         }
 
-        _remove(providerId, kind, listing, RemovalReason.Exited);
+        _cool(listing);
+
+        emit Exited(providerId, kind);
+        _setVerdict(providerId, kind, Verdict(Status.None, 0, 0));
     }
 
     /// @inheritdoc ITokenCurator
     function lapse(uint256 providerId, uint256 kind) external nonReentrant {
-        Listing memory listing = _listings[providerId][kind];
+        Listing storage listing = _listings[providerId][kind];
         if (listing.state != State.Listed) revert WrongState(providerId, kind, listing.state);
         if (listing.pollId != 0) revert UnderChallenge(providerId, kind, listing.pollId);
-        IParameters.Current memory current = parameters.current();
-        uint256 minimum = parameters.listingTerms(current.version).minDeposit;
-        if (listing.deposit >= minimum || block.timestamp < current.graceEndsAt) {
-            revert NotLapsed(providerId, kind, current.graceEndsAt);
+        PackedListingTerms terms = parameters.latestListing();
+        if (listing.deposit >= terms.minDeposit() || block.timestamp < terms.graceEndsAt()) {
+            revert NotLapsed(providerId, kind, terms.graceEndsAt());
         }
 
-        _remove(providerId, kind, listing, RemovalReason.Lapsed);
+        _cool(listing);
+
+        emit Lapsed(providerId, kind);
+        _setVerdict(providerId, kind, Verdict(Status.None, 0, 0));
     }
 
     /* CHALLENGES */
@@ -178,21 +184,20 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         nonReentrant
         returns (uint256 pollId)
     {
-        Listing memory listing = _listings[providerId][kind];
+        Listing storage listing = _listings[providerId][kind];
         if (listing.state == State.None) revert WrongState(providerId, kind, listing.state);
         if (listing.pollId != 0) revert UnderChallenge(providerId, kind, listing.pollId);
         if (block.timestamp < listing.coolUntil) revert CoolingDown(providerId, kind, listing.coolUntil);
         _checkUri(uri);
-        (uint256 version, IParameters.VotingTerms memory terms) = parameters.latestVotingTerms();
-        uint96 stake = parameters.listingTerms(listing.version).minDeposit;
+        uint96 stake = parameters.packedListing(listing.version).minDeposit();
+        (uint256 version, PackedVotingTerms terms) = parameters.latestVoting();
 
         // Tokens first, for the ballot box starts the poll when it has them; the guard holds meanwhile.
         token.safeTransferFrom(msg.sender, address(ballotBox), stake);
-        pollId = ballotBox.startPoll(terms.commitPeriod, terms.revealPeriod, terms.slash, stake);
-        listing.pollId = uint40(pollId);
-        listing.challengeVersion = uint16(version);
-        _listings[providerId][kind] = listing;
+        pollId = ballotBox.startPoll(terms.commitPeriod(), terms.revealPeriod(), terms.slash(), stake);
+        (listing.pollId, listing.challengeVersion) = (uint40(pollId), uint16(version));
         _challenges[pollId] = Challenge(msg.sender, stake);
+        if (PackedVotingTerms.unwrap(_votingTerms[version]) == 0) _votingTerms[version] = terms;
 
         emit Challenged(providerId, kind, pollId, msg.sender, version, stake, uri);
     }
@@ -206,32 +211,30 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
     }
 
     /// @inheritdoc ITokenCurator
-    function resolve(uint256 providerId, uint256 kind) external nonReentrant {
-        Listing memory listing = _listings[providerId][kind];
+    function resolve(uint256 providerId, uint256 kind) external {
+        Listing storage listing = _listings[providerId][kind];
         uint256 pollId = listing.pollId;
         if (pollId == 0) revert NotUnderChallenge(providerId, kind);
-        Challenge memory the = _challenges[pollId];
-        IParameters.VotingTerms memory terms = parameters.votingTerms(listing.challengeVersion);
-        IBallotBox.Tally memory tally = ballotBox.tallyOf(pollId);
-        IBallotBox.Outcome outcome = Contest.decide(tally.votesFor, tally.votesAgainst, terms);
+        Challenge storage the = _challenges[pollId];
+        (address challenger, uint96 stake) = (the.challenger, the.stake);
+        PackedVotingTerms terms = _votingTerms[listing.challengeVersion];
 
-        IBallotBox.Settlement memory settlement = _settle(listing, the, outcome, terms);
-        uint256 coolUntil = block.timestamp + terms.cooldown;
-        listing.pollId = 0;
-        listing.coolUntil = uint40(coolUntil);
         delete _challenges[pollId];
+        // Refuses while votes can still come in. The ballot box calls nobody.
+        (IBallotBox.Outcome outcome, uint256 rest) = ballotBox.close(pollId, terms, stake, challenger, msg.sender);
+        bool removed = outcome == IBallotBox.Outcome.For;
+        bool wasListed = listing.state == State.Listed;
+        uint256 readyAt = listing.readyAt;
         // What waited for its time has it now: an application can be finalised, an exit has its whole window.
-        if (listing.state == State.Applied || (listing.readyAt != 0 && listing.readyAt < block.timestamp)) {
-            listing.readyAt = uint40(block.timestamp);
-        }
-        emit ChallengeResolved(
-            providerId, kind, pollId, uint256(outcome), listing.deposit, listing.readyAt, coolUntil
-        );
-        if (outcome == IBallotBox.Outcome.For) _remove(providerId, kind, listing, RemovalReason.VotedOut);
-        else _listings[providerId][kind] = listing;
+        if (!wasListed || (readyAt != 0 && readyAt < block.timestamp)) readyAt = block.timestamp;
+        listing.pollId = 0;
+        listing.coolUntil = uint40(block.timestamp + terms.cooldown());
+        listing.deposit = removed ? listing.deposit - stake : listing.deposit + uint96(rest);
+        listing.readyAt = removed ? 0 : uint40(readyAt);
+        if (removed) listing.state = State.None;
 
-        // Refuses while votes can still come in, and twice.
-        ballotBox.close(pollId, settlement);
+        emit ChallengeResolved(providerId, kind, pollId, outcome);
+        if (removed && wasListed) _setVerdict(providerId, kind, Verdict(Status.Rejected, 0, 0));
     }
 
     /* VIEWS */
@@ -249,7 +252,7 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
     /// @inheritdoc ITokenCurator
     function stakeOf(uint256 providerId, uint256 kind) external view returns (uint256) {
         Listing memory listing = _listings[providerId][kind];
-        return listing.state == State.None ? 0 : parameters.listingTerms(listing.version).minDeposit;
+        return listing.state == State.None ? 0 : parameters.packedListing(listing.version).minDeposit();
     }
 
     /// @inheritdoc IERC165
@@ -262,7 +265,8 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
     function _finalise(uint256 providerId, uint256 kind) private returns (bool) {
         Listing storage listing = _listings[providerId][kind];
         if (listing.state != State.Applied || listing.pollId != 0 || block.timestamp < listing.readyAt) return false;
-        uint256 stake = parameters.listingTerms(listing.version).minDeposit;
+        if (kind != 0 && registry.topicOf(kind) == 0) return false;
+        uint256 stake = parameters.packedListing(listing.version).minDeposit();
 
         listing.state = State.Listed;
         listing.readyAt = 0;
@@ -271,69 +275,32 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         return true;
     }
 
-    /// @dev `version` 0 leaves the listing under the terms it has.
+    /// @dev Brings the listing under today's terms if it is `renewed`.
     function _setDeposit(
         uint256 providerId,
         uint256 kind,
         Listing memory listing,
         uint256 deposit,
-        uint256 version,
-        uint256 stake
+        PackedListingTerms terms,
+        bool renewed
     ) private {
-        bool reweighed = version != 0 && listing.state == State.Listed
-            && parameters.listingTerms(listing.version).minDeposit != stake;
+        bool reweighed = renewed && listing.state == State.Listed
+            && parameters.packedListing(listing.version).minDeposit() != terms.minDeposit();
 
         listing.deposit = uint96(deposit);
-        if (version != 0) listing.version = uint16(version);
+        if (renewed) listing.version = terms.version();
         _listings[providerId][kind] = listing;
 
         emit DepositChanged(providerId, kind, listing.version, deposit);
-        if (reweighed) _setVerdict(providerId, kind, Verdict(Status.Accepted, 0, uint128(stake)));
+        if (reweighed) _setVerdict(providerId, kind, Verdict(Status.Accepted, 0, terms.minDeposit()));
     }
 
-    /// @dev The one way out, for all reasons. The listing keeps what its admin can withdraw, and cools down.
-    function _remove(uint256 providerId, uint256 kind, Listing memory listing, RemovalReason reason) private {
-        bool wasListed = listing.state == State.Listed;
+    /// @dev A listing that ends otherwise than by a vote keeps its deposit, for its admin to withdraw, and cools down.
+    function _cool(Listing storage listing) private {
+        (, PackedVotingTerms terms) = parameters.latestVoting();
         listing.state = State.None;
         listing.readyAt = 0;
-        if (reason != RemovalReason.VotedOut) {
-            (, IParameters.VotingTerms memory terms) = parameters.latestVotingTerms();
-            listing.coolUntil = uint40(block.timestamp + terms.cooldown);
-        }
-        _listings[providerId][kind] = listing;
-        emit ListingRemoved(providerId, kind, reason, listing.deposit, listing.coolUntil);
-
-        if (wasListed) {
-            Status status = reason == RemovalReason.VotedOut ? Status.Rejected : Status.None;
-            _setVerdict(providerId, kind, Verdict(status, 0, 0));
-        }
-    }
-
-    /// @dev Moves the provider's side of the stakes within `listing`; what is for others is in the settlement.
-    function _settle(
-        Listing memory listing,
-        Challenge memory the,
-        IBallotBox.Outcome outcome,
-        IParameters.VotingTerms memory terms
-    ) private view returns (IBallotBox.Settlement memory settlement) {
-        settlement.outcome = outcome;
-        settlement.winner = the.challenger;
-        settlement.resolver = msg.sender;
-        settlement.claimWindow = terms.claimWindow;
-        if (outcome == IBallotBox.Outcome.Draw) {
-            settlement.prize = the.stake;
-            return settlement;
-        }
-
-        (uint256 reward, uint256 bounty, uint256 rest) = Contest.split(the.stake, terms);
-        settlement.reward = uint96(reward);
-        settlement.bounty = uint96(bounty);
-        if (outcome == IBallotBox.Outcome.For) {
-            settlement.prize = the.stake + uint96(rest);
-            listing.deposit -= the.stake;
-        } else {
-            listing.deposit += uint96(rest);
-        }
+        listing.coolUntil = uint40(block.timestamp + terms.cooldown());
     }
 
     function _checkUri(string calldata uri) private pure {
