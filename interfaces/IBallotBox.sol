@@ -127,7 +127,7 @@ interface IBallotBox {
     event VoteRevealed(uint256 indexed pollId, address indexed voter, uint8 choice, uint256 weight);
 
     /// @notice Emitted when a poll is closed.
-    /// @dev The consumer's events say who the challenger is. What it was paid follows: nothing if the outcome is Against,
+    /// @dev {VoteRevealed} says what the votes were, the consumer's events who the challenger is. What it was paid follows: nothing if the outcome is Against,
     /// its stake in a draw, else both stakes less the bounty and less the reward, which is the pool without the bonds.
     /// @param pool What those entitled to it can claim: the winners the reward and all bonds; in a draw, each who
     /// revealed the own bond.
@@ -136,8 +136,6 @@ interface IBallotBox {
         uint256 indexed pollId,
         address indexed resolver,
         Outcome outcome,
-        uint256 votesFor,
-        uint256 votesAgainst,
         uint256 pool,
         uint256 bounty
     );

@@ -212,20 +212,21 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     {
         Poll storage poll = _polls[pollId];
         _checkClosable(pollId, poll);
-        Count storage count = _counts[pollId];
-        uint256 votesFor = count.weight;
-        uint256 votesAgainst = count.other;
         Division memory the;
-        (outcome, rest) = _divide(the, votesFor, votesAgainst, poll, terms, stake);
+        (outcome, rest) = _divide(the, _counts[pollId], poll, terms, stake);
 
         delete _polls[pollId];
-        (count.outcome, count.claimEnd) = (outcome, uint40(block.timestamp + terms.claimWindow()));
-        (count.weight, count.other) = (uint96(the.weight), uint96(the.pool));
+        _counts[pollId] = Count({
+            outcome: outcome,
+            claimEnd: uint40(block.timestamp + terms.claimWindow()),
+            weight: uint96(the.weight),
+            other: uint96(the.pool)
+        });
         _spend(the.spent);
         _credit(challenger, the.prize);
         _credit(resolver, the.bounty);
 
-        emit PollClosed(pollId, resolver, outcome, votesFor, votesAgainst, the.pool, the.bounty);
+        emit PollClosed(pollId, resolver, outcome, the.pool, the.bounty);
         if (the.forfeited != 0) {
             _credit(treasury, the.forfeited);
             emit BondsForfeited(pollId, the.forfeited);
@@ -371,12 +372,12 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     /// @dev Decides the poll and fills in who gets what.
     function _divide(
         Division memory the,
-        uint256 votesFor,
-        uint256 votesAgainst,
+        Count storage count,
         Poll storage poll,
         PackedVotingTerms terms,
         uint256 stake
     ) private view returns (Outcome outcome, uint256 rest) {
+        (uint256 votesFor, uint256 votesAgainst) = (count.weight, count.other);
         uint256 committed = poll.committed;
         uint256 slash = poll.slash;
         outcome = Contest.decide(votesFor, votesAgainst, terms.quorum(), terms.threshold());

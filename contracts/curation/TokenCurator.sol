@@ -212,29 +212,27 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
 
     /// @inheritdoc ITokenCurator
     function resolve(uint256 providerId, uint256 kind) external {
-        Listing storage listing = _listings[providerId][kind];
+        Listing storage stored = _listings[providerId][kind];
+        Listing memory listing = stored;
         uint256 pollId = listing.pollId;
         if (pollId == 0) revert NotUnderChallenge(providerId, kind);
-        Challenge storage the = _challenges[pollId];
-        (address challenger, uint96 stake) = (the.challenger, the.stake);
         PackedVotingTerms terms = _votingTerms[listing.challengeVersion];
-
-        delete _challenges[pollId];
-        // Refuses while votes can still come in. The ballot box calls nobody.
-        (IBallotBox.Outcome outcome, uint256 rest) = ballotBox.close(pollId, terms, stake, challenger, msg.sender);
-        bool removed = outcome == IBallotBox.Outcome.For;
         bool wasListed = listing.state == State.Listed;
-        uint256 readyAt = listing.readyAt;
-        // What waited for its time has it now: an application can be finalised, an exit has its whole window.
-        if (!wasListed || (readyAt != 0 && readyAt < block.timestamp)) readyAt = block.timestamp;
+
+        // Refuses while votes can still come in. The ballot box calls nobody.
+        IBallotBox.Outcome outcome = _close(listing, pollId, terms);
         listing.pollId = 0;
         listing.coolUntil = uint40(block.timestamp + terms.cooldown());
-        listing.deposit = removed ? listing.deposit - stake : listing.deposit + uint96(rest);
-        listing.readyAt = removed ? 0 : uint40(readyAt);
-        if (removed) listing.state = State.None;
+        stored.deposit = listing.deposit;
+        stored.state = listing.state;
+        stored.readyAt = listing.readyAt;
+        stored.coolUntil = listing.coolUntil;
+        stored.pollId = 0;
 
         emit ChallengeResolved(providerId, kind, pollId, outcome);
-        if (removed && wasListed) _setVerdict(providerId, kind, Verdict(Status.Rejected, 0, 0));
+        if (wasListed && listing.state == State.None) {
+            _setVerdict(providerId, kind, Verdict(Status.Rejected, 0, 0));
+        }
     }
 
     /* VIEWS */
@@ -293,6 +291,28 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
 
         emit DepositChanged(providerId, kind, listing.version, deposit);
         if (reweighed) _setVerdict(providerId, kind, Verdict(Status.Accepted, 0, terms.minDeposit()));
+    }
+
+    /// @dev Has the poll closed, and moves the listing to where it then stands. What waited for a time that has passed
+    /// meanwhile has it now: an application can be finalised, an announced exit has its whole window.
+    function _close(Listing memory listing, uint256 pollId, PackedVotingTerms terms)
+        private
+        returns (IBallotBox.Outcome outcome)
+    {
+        Challenge storage stored = _challenges[pollId];
+        (address challenger, uint96 stake) = (stored.challenger, stored.stake);
+        delete _challenges[pollId];
+        uint256 rest;
+        (outcome, rest) = ballotBox.close(pollId, terms, stake, challenger, msg.sender);
+        if (outcome == IBallotBox.Outcome.For) {
+            listing.deposit -= stake;
+            (listing.state, listing.readyAt) = (State.None, 0);
+            return outcome;
+        }
+        listing.deposit += uint96(rest);
+        if (listing.state == State.Applied || (listing.readyAt != 0 && listing.readyAt < block.timestamp)) {
+            listing.readyAt = uint40(block.timestamp);
+        }
     }
 
     /// @dev A listing that ends otherwise than by a vote keeps its deposit, for its admin to withdraw, and cools down.
