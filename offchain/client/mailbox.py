@@ -95,8 +95,8 @@ class Mailbox:
     async def fetch(self, query: Query, keys: Iterable[MailKey] | None = None) -> AsyncGenerator[MailEvent, None]:
         """Read history: progress, mails in order, and at last `Finished`, which says whether all was read.
 
-        `keys` are used instead of the mailbox's. Nothing is asked of servers while the caller doesn't ask for more.
-        Leave early with `contextlib.aclosing`.
+        `keys` are used instead of the mailbox's. One page is read ahead of the caller, no more. To leave early, use
+        `contextlib.aclosing`.
         """
         keyring = self._keyring if keys is None else Keyring(keys)
         async with aclosing(self._read(query)) as events:
@@ -155,14 +155,14 @@ class Mailbox:
             try:
                 async with link.history() as inbox:
                     machine.assign(node_id, _now())
+                    await self._carry_out(machine, link)
                     while machine.serving == node_id:
-                        await self._carry_out(machine, link)
                         await _take_next(machine, node_id, inbox)
+                        await self._carry_out(machine, link)
                         paused_at = _now()
                         for event in machine.take_events():
                             yield event
                         machine.postpone(_now() - paused_at)
-                    await self._carry_out(machine, link)
             finally:
                 self._pulse()
         for event in machine.take_events():
@@ -255,8 +255,6 @@ class Mailbox:
 
 async def _take_next(machine: HistoryMachine, node_id: NodeId, inbox: Inbox) -> None:
     """Let one thing happen: something comes in, or time passes."""
-    if machine.serving != node_id:
-        return
     item = inbox.take()
     if item is None:
         await _first_of([inbox.wait()], machine.next_deadline())
