@@ -60,8 +60,8 @@ async def serve_api(
 ) -> AsyncIterator[RunningApi]:
     """Serve the interface for as long as the block lasts. Port 0 takes a free one.
 
-    `key` signs what is sent with "sign". ConfigError if the address is not loopback, is taken, or the token file is of no
-    use.
+    `key` signs what is sent with "sign". ConfigError if the address is not loopback, is taken, or the token file is of
+    no use.
     """
     if host != "localhost" and not ip_address(host).is_loopback:
         raise ConfigError(f"the interface is for this machine only: {host} is not a loopback address")

@@ -16,10 +16,10 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from offchain.errors import ConfigError
 
@@ -28,8 +28,6 @@ TOKEN_SIZE = 32
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 log = logging.getLogger("offchain.web")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -81,7 +79,7 @@ def _read_token(path: Path) -> str:
     return token
 
 
-def guard(token: str) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard(token: str) -> Middleware:
     """The middleware: refuses what comes from elsewhere, and turns errors into JSON."""
 
     @web.middleware

@@ -60,7 +60,7 @@ async def read_body(request: web.Request) -> Body:
 
 
 def fetch_request(body: Body) -> FetchRequest:
-    """{"topics": ["0x..", or a name], "since": .., "until": .., "pageSize": .., "limit": .., "cursor": .., "keys": [..]}"""
+    """{"topics": [0x.. or a name], "since": .., "until": .., "pageSize": .., "limit": .., "cursor": .., "keys": [..]}"""
     _only(body, {"topics", "since", "until", "pageSize", "limit", "cursor", "keys"})
     now = int(time.time())
     topics = _list(body, "topics", 512)
@@ -81,7 +81,7 @@ def fetch_request(body: Body) -> FetchRequest:
 
 
 def send_request(body: Body) -> SendRequest:
-    """{"text" or "payload" (base64): .., "topic": .., "password", "key" or "to": .., "ttl": .., "copies": .., "sign": ..}"""
+    """{"text" or "payload": .., "topic": .., "password", "key" or "to": .., "ttl": .., "copies": .., "sign": ..}"""
     _only(body, {"text", "payload", "topic", "password", "key", "to", "ttl", "copies", "sign"})
     ttl, copies = _integer(body, "ttl", 50), _integer(body, "copies", 2)
     if not 1 <= ttl <= 7 * 24 * 3600:
@@ -106,9 +106,7 @@ def node_id_of(text: str) -> NodeId:
     try:
         return Contact.parse(text).node_id
     except DecodeError as error:
-        raise ApiError(
-            400, "node", f"node is neither an id of 64 hex digits, nor an enode or record: {error}"
-        ) from None
+        raise ApiError(400, "node", f"node is no id of 64 hex digits, enode or record: {error}") from None
 
 
 def kind_of(text: str) -> Kind:

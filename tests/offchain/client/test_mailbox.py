@@ -249,6 +249,48 @@ async def test_a_server_that_refuses_is_replaced_by_another():
     assert {result.node_id for result in results if result.refusal is None} == {server.node_id for server in others}
 
 
+async def test_posts_many_messages_in_few_packets():
+    servers = [FakeServer(number) for number in (1, 2)]
+    async with running(*servers) as setting:
+        now = int(time.time())
+        envelopes = [Envelope.create(now + 50, 50, TOPIC, number.to_bytes(2, "big")) for number in range(200)]
+        results = await setting.mailbox.post(envelopes, copies=2)
+
+    assert [server.packets for server in servers] == [4, 4]
+    assert all(set(server.stored) == set(envelopes) for server in servers)
+    assert len(results) == 400
+
+
+async def test_says_which_of_many_messages_nobody_took_and_keeps_the_rest():
+    server = FakeServer(1)
+    async with running(server) as setting:
+        now = int(time.time())
+        good = [Envelope.create(now + 50, 50, TOPIC, number.to_bytes(2, "big")) for number in range(5)]
+        old = Envelope.create(now - 500, 50, TOPIC, b"too late")
+
+        with pytest.raises(Undeliverable) as caught:
+            await setting.mailbox.post([*good, old], copies=1)
+
+    assert caught.value.lost == [old]
+    assert set(server.stored) == set(good)
+    assert {result.envelope for result in caught.value.results if result.refusal is None} == {e.hash for e in good}
+
+
+async def test_envelopes_that_a_server_does_not_want_do_not_hold_up_the_others():
+    server = FakeServer(1)
+    server.min_pow = 0.5
+    async with running(server) as setting:
+        good = [await setting.mailbox.compose(b"letter %d" % number, TOPIC, SHARED.key) for number in range(3)]
+        expiry = int(time.time()) + 50
+        mails = (Envelope.create(expiry, 50, TOPIC, bytes((number,)) * 200) for number in range(256))
+        weak = next(mail for mail in mails if mail.best_pow() < 0.5)
+
+        with pytest.raises(Undeliverable, match=r"asks for a proof of work of 0\.5"):
+            await setting.mailbox.post([*good, weak], copies=1)
+
+    assert set(server.stored) == set(good)
+
+
 async def test_says_that_nobody_is_ready():
     setting = Setting(timeout=0.0)
 
@@ -261,7 +303,7 @@ async def test_a_connection_that_ends_fails_the_message_on_it():
     async with running(server) as setting:
         server.confirmations = False
         ((_, link),) = setting.pool.links()
-        waiting = asyncio.ensure_future(link.store(LETTERS[0]))
+        waiting = asyncio.ensure_future(link.store([LETTERS[0]]))
         await asyncio.sleep(0)
         link.close("curator delisted provider 1")
 
