@@ -53,9 +53,7 @@ def main() -> None:
         used = measured_on_own_chain(options.seed)
     if options.save:
         RESULTS.write_text(json.dumps(used, indent=2) + "\n")
-    figures = {
-        name: Figure(gas, "gas", f"<= {GOALS[name]}" if name in GOALS else "") for name, gas in used.items()
-    }
+    figures = {name: Figure(gas, "gas", f"<= {GOALS[name]}" if name in GOALS else "") for name, gas in used.items()}
     report("gas of the contracts", figures, options.json)
 
 
@@ -104,9 +102,7 @@ def measure(registry, curator, accounts, seed: int = 1) -> dict[str, int]:
             generation = registry.nodeOf(_hex(key.public.address))[4] + 1
             made = authorize(
                 key,
-                Terms(
-                    node_id, ProviderId(provider), MAILSERVER, KIND, generation, expiry, chain.id, registry_address
-                ),
+                Terms(node_id, ProviderId(provider), MAILSERVER, KIND, generation, expiry, chain.id, registry_address),
             )
             result.append((_hex(node_id), expiry, _hex(made.r), _hex(made.vs)))
         return result

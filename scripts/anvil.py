@@ -1,9 +1,10 @@
 """Make anvil answer as Brownie expects.
 
-anvil answers `eth_sendTransaction` before the block is stored, and for some milliseconds (more with `--steps-tracing`)
-the sender's nonce has grown while there is no receipt yet. Brownie takes just that for a transaction that was dropped,
-and raises "Tx dropped without known replacement"; or else it sleeps for a second before it looks again. So the answer is
-held back until the receipt is there, or for a second where blocks come by the clock. Nothing changes on other nodes.
+anvil answers `eth_sendTransaction` before the block is stored, and for some milliseconds (more with
+`--steps-tracing`) the sender's nonce has grown while there is no receipt yet. Brownie takes just that for a transaction
+that was dropped, and raises "Tx dropped without known replacement"; or else it sleeps for a second before it looks
+again. So the answer is held back until the receipt is there, or for a second where blocks come by the clock. Nothing
+changes on other nodes.
 """
 
 from __future__ import annotations

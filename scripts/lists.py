@@ -29,7 +29,7 @@ def predecessors(order: Iterable[str], leaving: Iterable[str]) -> list[str]:
     """
     listed = [ZERO_ADDRESS, *order, ZERO_ADDRESS]
     before = dict(zip(listed[1:-1], listed, strict=False))
-    after = dict(zip(listed[1:-1], listed[2:], strict=True))
+    after = dict(zip(listed[1:-1], listed[2:], strict=True))  # noqa: RUF007 (the zeros at both ends are no nodes)
     hints = []
     for node in leaving:
         previous, following = before.pop(node), after.pop(node)

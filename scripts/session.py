@@ -1,7 +1,7 @@
 """What the administration scripts share: options, accounts, contracts, refusals, dry runs.
 
-Every command is a function: call it from `brownie console`, or `brownie run <file> <function> <arguments>`, where options
-are words like `account=ops` and `dry_run=yes`:
+Every command is a function: call it from `brownie console`, or `brownie run <file> <function> <arguments>`, where
+options are words like `account=ops` and `dry_run=yes`:
 
     account        a keystore id (`brownie accounts list`), or the number of an account that the chain itself holds;
                    without it, the first of those, on local chains only
@@ -35,8 +35,8 @@ LOCAL_CHAINS = frozenset((1337, 31337))
 CONTAINERS = {"NodeRegistry": NodeRegistry, "OwnerCurator": OwnerCurator}
 
 anvil.install(web3)
-# Brownie would write each contract to build/deployments/<chain id>/ and load it at every later start; on a local chain that
-# was started anew it then stops with ContractNotFound. The record is ours: deployments/<network>.json.
+# Brownie would write each contract to build/deployments/<chain id>/ and load it at every later start; on a local chain
+# that was started anew it then stops with ContractNotFound. The record is ours: deployments/<network>.json.
 ProjectContract._save_deployment = lambda self: None
 
 
@@ -78,7 +78,7 @@ class Session:
         return self._contracts[name]
 
     def send(self, contract, function: str, *arguments, words: str):
-        """Call a contract's function after trying it; None if this is a dry run. `words` say what it does, for people."""
+        """Call a contract's function after trying it; None in a dry run. `words` say what it does, for people."""
         method = getattr(contract, function)
         gas = estimate(self.sender, contract, method.encode_input(*arguments))
         if self.dry_run:
@@ -130,12 +130,16 @@ def sender_of(account=None, key=None):
     local = chain.id in LOCAL_CHAINS
     if key is not None:
         if not local:
-            raise Refusal(f"a private key in a file is for local chains; this is chain {chain.id}: use account=<keystore>")
+            raise Refusal(
+                f"a private key in a file is for local chains; this is chain {chain.id}: use account=<keystore>"
+            )
         return accounts.add(_private_key(Path(key)))
     if account is None or (isinstance(account, int) or (isinstance(account, str) and account.isdecimal())):
         index = int(account or 0)
         if not local:
-            raise Refusal(f"say who sends: account=<keystore id>; `brownie accounts list` shows them (chain {chain.id})")
+            raise Refusal(
+                f"say who sends: account=<keystore id>; `brownie accounts list` shows them (chain {chain.id})"
+            )
         if index >= len(accounts):
             raise Refusal(f"the chain holds {len(accounts)} accounts, there is no number {index}")
         return accounts[index]
@@ -171,7 +175,9 @@ def contract_of(name: str, deployment: Path | None = None):
     path = deployment or DEPLOYMENTS / f"{active}.json"
     if deployment is None and CONFIG.network_type == "development":
         if not len(container):
-            raise Refusal(f"no {name} is deployed on this chain yet: `brownie run deploy`, in the console deploy.main()")
+            raise Refusal(
+                f"no {name} is deployed on this chain yet: `brownie run deploy`, in the console deploy.main()"
+            )
         return container[-1]
     try:
         document = json.loads(path.read_text())

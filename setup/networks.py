@@ -4,8 +4,9 @@
                     Brownie never launches, snapshots or reverts the chain behind it.
     waypost-demo    the same, for the demonstration, which keeps its addresses apart
 
-Brownie keeps its networks in ~/.brownie/network-config.yaml, which it writes at its first start, and offers no place for
-a project's own. Other networks there are left as they are. Needs PyYAML, which Brownie brings, but does not load Brownie.
+Brownie keeps its networks in ~/.brownie/network-config.yaml, which it writes at its first start, and offers no place
+for a project's own. Other networks there are left as they are. Needs PyYAML, which Brownie brings, but does not load
+Brownie.
 """
 
 from __future__ import annotations
