@@ -9,11 +9,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from offchain.cli.daemon import find_daemon
 from offchain.cli.output import Output
+from offchain.cli.running import run
 from offchain.cli.services import node_key
 from offchain.cli.settings import Settings
 from offchain.client.history import Query
-from offchain.client.keyring import MailKey, PersonalKey, SharedKey, topic_of_name
+from offchain.client.keyring import PersonalKey, SharedKey, topic_of_name
 from offchain.errors import ConnectionLost
 from offchain.keys import PrivateKey, PublicKey
 from offchain.node import ClientNode, open_client
@@ -65,6 +67,19 @@ class Wanted:
     limit: int | None
     cursor: bytes | None
     password: str | None
+    """Opens what was sent with it; without one, the user's own key opens what was sent to it."""
+
+    def body(self) -> dict[str, object]:
+        """The request to the daemon."""
+        return {
+            "topics": list(self.topics),
+            "since": self.lower,
+            "until": self.upper,
+            "pageSize": self.page_size,
+            "limit": self.limit,
+            "cursor": None if self.cursor is None else self.cursor.hex(),
+            "keys": None if self.password is None else [{"password": self.password}],
+        }
 
 
 async def send_all(settings: Settings, output: Output, outgoing: Outgoing) -> Sent:
@@ -117,11 +132,21 @@ async def _post(client: ClientNode, output: Output, envelopes: Sequence[Envelope
     return Sent(len(envelopes), list(servers), round(time.monotonic() - started, 3), refusals)
 
 
-async def fetch_all(settings: Settings, output: Output, wanted: Wanted, *, stream: bool) -> bool:
+def fetch_all(settings: Settings, output: Output, wanted: Wanted, *, stream: bool) -> bool:
     """Fetch and print; whether the history was read to its end."""
-    from offchain.cli.daemon import fetch_from_daemon, find_daemon
+    printer = Printer(output, stream=stream)
+    if (daemon := find_daemon(settings)) is not None:
+        for line in daemon.post_lines("/v1/mail/fetch", wanted.body()):
+            printer.take(line)
+    else:
+        output.note("`waypost serve` is not running: looking for trusted mail servers myself")
+        run(lambda: _fetch_myself(settings, wanted, printer))
+    return printer.finish()
 
-    keys = mail_keys(settings, wanted.password)
+
+async def _fetch_myself(settings: Settings, wanted: Wanted, printer: Printer) -> None:
+    key = node_key(settings)
+    chain, discovery, config = settings.chain(), settings.discovery(), settings.client()
     query = Query(
         topics=tuple(map(topic_of_name, wanted.topics)),
         lower=wanted.lower,
@@ -130,28 +155,13 @@ async def fetch_all(settings: Settings, output: Output, wanted: Wanted, *, strea
         limit=wanted.limit,
         cursor=wanted.cursor,
     )
-    printer = Printer(output, stream=stream)
-    if (daemon := find_daemon(settings)) is not None:
-        await fetch_from_daemon(daemon, query, keys, printer)
-    else:
-        output.note("`waypost serve` is not running: looking for trusted mail servers myself")
-        async with (
-            open_client(
-                node_key(settings), settings.chain(), settings.discovery(), settings.client(), settings.policy_path
-            ) as client,
-            aclosing(client.mailbox.fetch(query, keys)) as events,
-        ):
-            async for event in events:
-                printer.take(mail_event(event))
-    return printer.finish()
-
-
-def mail_keys(settings: Settings, password: str | None) -> list[MailKey]:
-    """The keys that open what is fetched: the user's own, and the shared one."""
-    keys: list[MailKey] = [PersonalKey("own key", node_key(settings))]
-    if password is not None:
-        keys.append(SharedKey.from_password(password))
-    return keys
+    keys = [PersonalKey("own key", key)] if wanted.password is None else [SharedKey.from_password(wanted.password)]
+    async with (
+        open_client(key, chain, discovery, config, settings.policy_path) as client,
+        aclosing(client.mailbox.fetch(query, keys)) as events,
+    ):
+        async for event in events:
+            printer.take(mail_event(event))
 
 
 class Printer:

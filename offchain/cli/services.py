@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from offchain.enode import Enode
 from offchain.enr import Enr
 from offchain.keys import PrivateKey
 from offchain.types import Kind
+
+ARCHIVE_INTERVAL = 0.5
+"""Seconds between looks at how much is stored."""
 
 
 def node_key(settings: Settings, path: Path | None = None) -> PrivateKey:
@@ -59,3 +64,38 @@ def run_plain_node(
             await stop.wait()
 
     serve(service)
+
+
+def run_mailserver(output: Output, settings: Settings, key_path: Path | None) -> None:
+    """`waypost mailserver`."""
+    from offchain.cli.daemon import lock_home
+    from offchain.cli.narrator import tell_states
+    from offchain.node import open_server
+    from offchain.node.background import background
+
+    key = node_key(settings, key_path)
+    chain, discovery, server = settings.chain(), settings.discovery(), settings.mailserver()
+
+    async def service(stop: Stop) -> None:
+        async with open_server(key, chain, discovery, server, settings.policy_path) as node:
+            record = node.discovery.record
+            ready_line(output, record, f"mail server {record.node_id.hex()}\n{record.text}")
+            async with background(tell_archive(output, node.server.stats), tell_states(output, node.trust)):
+                await stop.wait()
+
+    with lock_home(settings.home):
+        serve(service)
+
+
+async def tell_archive(output: Output, stats: Callable[[], Mapping[str, int]]) -> None:
+    """Print how much is stored, whenever that has changed, until cancelled."""
+    before = -1
+    while True:
+        now = stats()
+        if (envelopes := now["archive envelopes"]) != before:
+            output.event(
+                {"event": "archive", "envelopes": envelopes, "peers": now["peers"], "links": now["links"]},
+                f"{envelopes:,} envelopes stored; {now['peers']} peers, {now['links']} of them trusted servers",
+            )
+            before = envelopes
+        await asyncio.sleep(ARCHIVE_INTERVAL)

@@ -132,7 +132,6 @@ def fetch(
     Ends with 1 if the history could not be read to its end.
     """
     from offchain.cli.mailing import Wanted, fetch_all
-    from offchain.cli.running import run
 
     state = state_of()
     settings = state.settings(overrides(chain, discovery={"bootnodes": bootnodes}))
@@ -146,7 +145,7 @@ def fetch(
         cursor=_cursor(cursor),
         password=_password(password_file) if password_file else None,
     )
-    if not run(lambda: fetch_all(settings, state.output, wanted, stream=stream)):
+    if not fetch_all(settings, state.output, wanted, stream=stream):
         raise Failed(Exit.ERROR)
 
 
