@@ -4,8 +4,8 @@
     open_server       trust + discovery + mail server with its relay: `waypost mailserver`
     open_discovery    discovery alone: a bootstrap node
 
-Each is an async context manager. Everything runs inside it and has ended when it is left; if a part fails, its error comes
-out of it. To stop on a signal, leave the block:
+Each is an async context manager. Everything runs inside it and has ended when it is left; if a part fails, its error
+comes out of it. To stop on a signal, leave the block:
 
     async with open_client(key, chain, discovery, client, policy_path) as node:
         await stop.wait()

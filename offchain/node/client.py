@@ -26,7 +26,7 @@ from offchain.keys import PrivateKey
 from offchain.node.background import background
 from offchain.node.policy_watch import PolicyWatch
 from offchain.trust import TrustChange
-from offchain.trust.nodes import Resync, TrustedNodes
+from offchain.trust.nodes import TrustedNodes
 from offchain.trust.policy import Policy
 from offchain.types import Kind
 
@@ -36,8 +36,8 @@ log = logging.getLogger("offchain.node")
 class ClientNode:
     """A running client; `open_client` makes it.
 
-    `trust`, `discovery`, `finder`, `pool` and `mailbox` are there to be used. `pool.events` tells of nodes, `changes` of
-    trust; both have `listen()`.
+    `trust`, `discovery`, `finder`, `pool` and `mailbox` are there to be used. `pool.events` tells of nodes, `changes`
+    of trust; both have `listen()`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ClientNode:
         return self._policy.error
 
     async def set_policy(self, policy: Policy) -> None:
-        """Put a policy in force: nodes that it does not accept are dropped before this returns. Does not write the file."""
+        """Put a policy in force: nodes that it refuses are dropped before this returns. Does not write the file."""
         self.trust.set_policy(policy)
         self._apply_own(policy)
         self.pool.recheck()
@@ -84,7 +84,7 @@ class ClientNode:
         return {
             "schemaVersion": 1,
             "kind": self.kind,
-            "nodeId": record.node_id.hex(),
+            "nodeId": "0x" + record.node_id.hex(),
             "record": record.text,
             "trust": self.trust.status(),
             "policyError": self.policy_error,
@@ -105,7 +105,7 @@ class ClientNode:
 
     async def _follow_trust(self) -> None:
         async for change in self.trust.changes():
-            if isinstance(change, Resync):
+            if not isinstance(change, TrustChange):
                 log.info("some changes of trust were missed; every node is looked up again")
                 self.pool.recheck()
                 self.finder.recheck()
@@ -140,8 +140,9 @@ async def open_client(
 ) -> AsyncIterator[ClientNode]:
     """Run a client for as long as the block lasts.
 
-    `key` is the client's node key, `keys` open its messages. The policy file is followed: a change counts at once. Raises
-    ConfigError if the policy file is of no use, StorageError if the checkpoint is; what fails later comes out of the block.
+    `key` is the client's node key, `keys` open its messages. The policy file is followed: a change counts at once.
+    Raises ConfigError if the policy file is of no use, StorageError if the checkpoint is; what fails later comes out of
+    the block.
     """
     watch = PolicyWatch(policy_path)
     async with TrustedNodes(chain, watch.policy) as trust, Discovery(key, discovery) as network:

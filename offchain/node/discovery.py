@@ -22,7 +22,7 @@ class DiscoveryNode:
         record = self.discovery.record
         return {
             "schemaVersion": 1,
-            "nodeId": record.node_id.hex(),
+            "nodeId": "0x" + record.node_id.hex(),
             "record": record.text,
             "discovery": self.discovery.stats(),
         }
