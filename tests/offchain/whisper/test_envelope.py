@@ -200,6 +200,11 @@ def test_mining_gives_up_when_told_to(rule):
         mine(1_700_000_000, 50, b"abcd", b"data", 1e30, rule)
 
 
+@given(envelopes)
+def test_work_is_over_the_envelope_without_its_nonce(envelope):
+    assert envelope._core() == rlp.encode([envelope.expiry, envelope.ttl, envelope.topic, envelope.data])
+
+
 def test_without_ttl_there_is_no_work():
     with pytest.raises(ValueError, match="0 s"):
         mine(1_700_000_000, 0, b"abcd", b"", 1.0)
