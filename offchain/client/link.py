@@ -176,14 +176,14 @@ class MailLink:
     async def run(self) -> str:
         """Read from the connection until it is over; why it ended."""
         reader = asyncio.ensure_future(self._read())
+        reason = "the client stops"
         try:
             await asyncio.wait([reader, self._closing], return_when=asyncio.FIRST_COMPLETED)
             reason = self._closing.result() if self._closing.done() else reader.result()
         finally:
             reader.cancel()
-            self.close("the client stops")
+            self.close(reason)
             await self._shh.close()
-        self._fail_all(reason)
         return reason
 
     # The mailbox's side

@@ -119,6 +119,7 @@ class FakeServer:
         self.requests = []
         self.stored = []
         self.packets = 0
+        self.statuses = []
         self.min_pow = 0.0
         self.confirmations = True
         self.tasks = set()
@@ -144,6 +145,7 @@ class FakeServer:
         status = Status(min_pow=self.min_pow, confirmations=self.confirmations)
         try:
             shh = await ShhPeer.start(peer, status)
+            self.statuses.append(shh.remote_status)
             async for event in shh:
                 if isinstance(event, EnvelopesReceived):
                     self.packets += 1

@@ -62,11 +62,13 @@ async def test_gives_what_was_asked_for_to_who_asked():
 
 async def test_wants_no_envelopes_that_it_did_not_ask_for():
     server = FakeServer(1)
-    async with linked(server):
-        (peer,) = server.peers
+    async with linked(server) as (link, running):
+        link.close("enough")
+        await running
 
-    assert STATUS.bloom == EMPTY_BLOOM
-    assert peer.closed
+    (status,) = server.statuses
+    assert (status.bloom, status.light, status.confirmations) == (EMPTY_BLOOM, True, True)
+    assert server.peers[0].closed
 
 
 async def test_says_that_a_packet_cannot_be_read():
