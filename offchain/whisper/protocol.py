@@ -365,9 +365,9 @@ class ShhPeer:
         await self.peer.send_many(SHH.name, packets_to_send)
 
     async def acknowledge(self, received: EnvelopesReceived) -> None:
-        """See ShhSession.acknowledge."""
+        """See ShhSession.acknowledge. Does not wait for the peer to keep up, see Peer.send_now."""
         self.session.acknowledge(received)
-        await self._flush()
+        self._answer()
 
     async def set_requirements(self, *, min_pow: float | None = None, bloom: bytes | None = None) -> None:
         """See ShhSession.set_requirements."""
@@ -404,7 +404,13 @@ class ShhPeer:
                 return
             if event is not None:
                 self._events.append(event)
-        await self._flush()
+        self._answer()
+
+    def _answer(self) -> None:
+        """Send what the session says to what came in."""
+        waiting = self.session.packets_to_send()
+        if waiting:
+            self.peer.send_now(SHH.name, waiting)
 
     async def _flush(self) -> None:
         waiting = self.session.packets_to_send()

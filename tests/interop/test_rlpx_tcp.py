@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 
 import pytest
 
@@ -11,7 +12,8 @@ from offchain.rlpx import peer as rlpx
 from offchain.rlpx.connection import Limits
 from offchain.rlpx.p2p import DisconnectReason
 from offchain.rlpx.peer import Disconnected
-from offchain.whisper.protocol import SHH
+from offchain.whisper.envelope import mine
+from offchain.whisper.protocol import SHH, Acknowledged, ShhPeer, Status
 
 PATIENCE = 30.0
 
@@ -180,3 +182,36 @@ async def test_a_cancelled_dial_closes_its_socket(key):
 
         with pytest.raises(asyncio.CancelledError):
             await dialling
+
+
+async def test_two_that_send_much_and_acknowledge_everything_do_not_wait_for_each_other(key):
+    """Both ends send 40 MB in many batches, read, and acknowledge at the same time, over real buffers."""
+    count, size = 4_000, 10_000
+    now = int(time.time())
+    envelopes = [mine(now + 50, 50, b"abcd", number.to_bytes(2, "big") * (size // 2), 0.0) for number in range(count)]
+
+    async def talk(peer):
+        shh = await ShhPeer.start(peer, Status(confirmations=True), timeout=PATIENCE)
+
+        async def send():
+            for each in envelopes:
+                await shh.send_envelopes([each])
+
+        received = acknowledged = 0
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send())
+            while received < count or acknowledged < count:
+                event = await anext(shh)
+                received += len(getattr(event, "envelopes", ()))
+                acknowledged += isinstance(event, Acknowledged)
+        done.append(received)
+        if len(done) < 2:
+            await peer.wait_closed()
+
+    done = []
+    async with await rlpx.serve(key, "127.0.0.1", 0, [SHH], talk) as server:
+        peer = await dial(key, server)
+        async with asyncio.timeout(PATIENCE):
+            await talk(peer)
+            await peer.close()
+    assert done == [count, count]

@@ -75,6 +75,9 @@ class MemoryPeer:
         await self.send_many(capability, ((code, payload),))
 
     async def send_many(self, capability, messages):
+        self.send_now(capability, messages)
+
+    def send_now(self, capability, messages):
         if self.over is not None:
             raise self.over
         for code, payload in messages:

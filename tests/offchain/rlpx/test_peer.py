@@ -215,6 +215,24 @@ async def test_a_peer_that_never_reads_is_given_up(monkeypatch):
     handler.stop.set()
 
 
+async def test_answers_do_not_wait_but_a_peer_that_takes_none_is_dropped():
+    handler = Handler()
+    peer = await join(server(handler))
+    handler.peers[0]._shell._transport.pause_reading()
+    rng = random.Random(1)
+
+    def answer_much():
+        for _ in range(1000):
+            peer.send_now("shh", [(1, rng.randbytes(10_000))])
+
+    with pytest.raises(Disconnected) as caught:
+        answer_much()
+
+    assert caught.value.reason is DisconnectReason.TIMEOUT
+    assert module.ANSWER_BUFFER <= peer._shell._transport.buffered() <= module.ANSWER_BUFFER + 30_000
+    handler.stop.set()
+
+
 async def test_beyond_max_peers_a_peer_is_told():
     handler = Handler()
     listening = server(handler, max_peers=2)

@@ -371,6 +371,9 @@ class FakePeer:
         await self.send_many(capability, [(code, payload)])
 
     async def send_many(self, capability, messages):
+        self.send_now(capability, messages)
+
+    def send_now(self, capability, messages):
         for code, payload in messages:
             self.outbox.put_nowait(Message(capability, code, payload))
 
