@@ -1,9 +1,15 @@
 """Fakes for the client's tests: a trust that is a set, contacts made from numbers, mail servers without sockets."""
 
 import asyncio
+import random
 import time
 from collections import deque
+from contextlib import asynccontextmanager
 
+from offchain.client.link import STATUS, MailLink
+from offchain.client.mailbox import Mailbox
+from offchain.client.pool import Pool
+from offchain.config import ClientConfig
 from offchain.contact import Contact, Source
 from offchain.keys import PrivateKey
 from offchain.rlpx.connection import Message
@@ -193,3 +199,43 @@ class FakeServer:
 def cursor_of(envelope):
     """An envelope's key: sent || hash."""
     return envelope.sent.to_bytes(4, "big") + envelope.hash
+
+
+CLIENT = key(100)
+
+
+class Setting:
+    """A pool of fake servers, a mailbox over it, and the trust that both rely on."""
+
+    def __init__(self, *servers, keys=(), timeout=5.0):
+        self.servers = {server.node_id: server for server in servers}
+        self.trust = FakeTrust(*self.servers)
+        config = ClientConfig(MAILSERVER, pool_target=len(servers))
+        self.pool = Pool(config, self.trust, self._connect, rng=random.Random(1))
+        self.mailbox = Mailbox(self.pool, CLIENT, keys, request_timeout=timeout, rng=random.Random(1))
+
+    async def _connect(self, contact):
+        peer = self.servers[contact.node_id].connect(CLIENT)
+        return MailLink(contact, await ShhPeer.start(peer, STATUS))
+
+    def distrust(self, node_id, reason="curator delisted provider 1"):
+        self.trust.remove(node_id)
+        self.pool.trust_changed(node_id, False, reason)
+
+
+@asynccontextmanager
+async def running(*servers, **changes):
+    setting = Setting(*servers, **changes)
+    task = asyncio.create_task(setting.pool.run())
+    try:
+        for server in servers:
+            setting.pool.offer(server.contact)
+        assert await setting.pool.wait_ready(len(servers), 5.0)
+        yield setting
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        for server in servers:
+            for served in server.tasks:
+                served.cancel()
+                await asyncio.wait([served])

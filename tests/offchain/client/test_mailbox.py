@@ -1,26 +1,19 @@
 """The mailbox over fake servers: reading with failover, sending with acknowledgements."""
 
 import asyncio
-import random
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 
 import pytest
 
 from offchain.client.history import Asked, Finished, PageRead, Query, ServerFailed
 from offchain.client.keyring import PersonalKey, SharedKey
-from offchain.client.link import STATUS, MailLink
-from offchain.client.mailbox import Mail, Mailbox, Undeliverable
-from offchain.client.pool import Pool
+from offchain.client.mailbox import Mail, Undeliverable
 from offchain.client.pool_machine import State
-from offchain.config import ClientConfig
-from offchain.types import MAILSERVER
 from offchain.whisper.cipher import seal_asym, seal_sym
 from offchain.whisper.envelope import Envelope
-from offchain.whisper.protocol import ShhPeer
-from tests.support.client import FakeServer, FakeTrust, cursor_of, key
+from tests.support.client import FakeServer, Setting, cursor_of, key, running
 
-CLIENT = key(100)
 TOPIC = b"\x01\x02\x03\x00"
 START = 1_700_000_000
 SHARED = SharedKey("sonnets", b"\x05" * 32, TOPIC)
@@ -37,43 +30,6 @@ def query(**changes):
     return Query(**{"topics": (TOPIC,), "lower": START, "upper": START + 100, "page_size": 4, **changes})
 
 
-class Setting:
-    """A pool of fake servers, a mailbox over it, and the trust that both rely on."""
-
-    def __init__(self, *servers, timeout=5.0):
-        self.servers = {server.node_id: server for server in servers}
-        self.trust = FakeTrust(*self.servers)
-        config = ClientConfig(MAILSERVER, pool_target=len(servers))
-        self.pool = Pool(config, self.trust, self._connect, rng=random.Random(1))
-        self.mailbox = Mailbox(self.pool, CLIENT, [SHARED], request_timeout=timeout, rng=random.Random(1))
-
-    async def _connect(self, contact):
-        peer = self.servers[contact.node_id].connect(CLIENT)
-        return MailLink(contact, await ShhPeer.start(peer, STATUS))
-
-    def distrust(self, node_id, reason="curator delisted provider 1"):
-        self.trust.remove(node_id)
-        self.pool.trust_changed(node_id, False, reason)
-
-
-@asynccontextmanager
-async def running(*servers, **changes):
-    setting = Setting(*servers, **changes)
-    task = asyncio.create_task(setting.pool.run())
-    try:
-        for server in servers:
-            setting.pool.offer(server.contact)
-        assert await setting.pool.wait_ready(len(servers), 5.0)
-        yield setting
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        for server in servers:
-            for served in server.tasks:
-                served.cancel()
-                await asyncio.wait([served])
-
-
 async def read(mailbox, *args, **kwargs):
     """Everything a query gives: all events, and the texts of its mails."""
     events = [event async for event in mailbox.fetch(*args, **kwargs)]
@@ -82,7 +38,7 @@ async def read(mailbox, *args, **kwargs):
 
 async def test_reads_page_after_page_and_opens_what_it_has_the_key_of():
     server = FakeServer(1, LETTERS)
-    async with running(server) as setting:
+    async with running(server, keys=[SHARED]) as setting:
         events, texts = await read(setting.mailbox, query())
 
     assert texts == [b"letter %d" % number for number in range(10)]
@@ -92,7 +48,7 @@ async def test_reads_page_after_page_and_opens_what_it_has_the_key_of():
 
 
 async def test_mails_without_a_key_come_unopened():
-    async with running(FakeServer(1, LETTERS[:1])) as setting:
+    async with running(FakeServer(1, LETTERS[:1]), keys=[SHARED]) as setting:
         events, texts = await read(setting.mailbox, query(), keys=[])
 
     (mail,) = [event for event in events if isinstance(event, Mail)]
@@ -104,7 +60,7 @@ async def test_mails_without_a_key_come_unopened():
 async def test_opens_what_was_sealed_to_a_personal_key_and_says_who_signed_and_which_key_it_was():
     sender, recipient = key(50), key(51)
     mail = Envelope.create(START + 50, 50, TOPIC, seal_asym(recipient.public, b"for you", sender))
-    async with running(FakeServer(1, [mail])) as setting:
+    async with running(FakeServer(1, [mail]), keys=[SHARED]) as setting:
         events, texts = await read(setting.mailbox, query(), keys=[SHARED, PersonalKey("mine", recipient)])
 
     opened = events[1].opened if isinstance(events[1], Mail) else events[-3].opened
@@ -117,7 +73,7 @@ async def test_opens_what_was_sealed_to_a_personal_key_and_says_who_signed_and_w
 async def test_another_server_continues_when_one_fails(trick):
     bad = [FakeServer(number, LETTERS, trick) for number in (1, 2)]
     good = FakeServer(3, LETTERS)
-    async with running(*bad, good) as setting:
+    async with running(*bad, good, keys=[SHARED]) as setting:
         events, texts = await read(setting.mailbox, query())
 
     assert texts == [b"letter %d" % number for number in range(10)]
@@ -127,7 +83,7 @@ async def test_another_server_continues_when_one_fails(trick):
 
 async def test_a_server_dropped_in_the_middle_is_left_and_the_rest_comes_from_another():
     servers = [FakeServer(number, LETTERS) for number in (1, 2)]
-    async with running(*servers) as setting:
+    async with running(*servers, keys=[SHARED]) as setting:
         events, dropped = [], None
         async for event in setting.mailbox.fetch(query()):
             events.append(event)
@@ -144,7 +100,7 @@ async def test_a_server_dropped_in_the_middle_is_left_and_the_rest_comes_from_an
 
 async def test_a_silent_server_is_reported_and_another_asked():
     silent = FakeServer(1, LETTERS, *["silent"] * 9)
-    async with running(silent, timeout=0.01) as setting:
+    async with running(silent, timeout=0.01, keys=[SHARED]) as setting:
         setting.pool.offer(FakeServer(2).contact)
         events = []
         async with aclosing(setting.mailbox.fetch(query())) as stream:
@@ -160,7 +116,7 @@ async def test_a_silent_server_is_reported_and_another_asked():
 
 async def test_says_that_it_waits_when_no_server_is_ready_and_goes_on_when_one_is():
     late = FakeServer(1, LETTERS)
-    setting = Setting(late)
+    setting = Setting(late, keys=[SHARED])
     task = asyncio.create_task(setting.pool.run())
     events = []
     async for event in setting.mailbox.fetch(query()):
@@ -176,7 +132,7 @@ async def test_says_that_it_waits_when_no_server_is_ready_and_goes_on_when_one_i
 
 async def test_two_queries_at_a_time_do_not_share_a_connection():
     servers = [FakeServer(number, LETTERS) for number in (1, 2)]
-    async with running(*servers) as setting:
+    async with running(*servers, keys=[SHARED]) as setting:
         (_, first), (_, second), (_, third) = await asyncio.gather(*(read(setting.mailbox, query()) for _ in range(3)))
 
     assert first == second == third == [b"letter %d" % number for number in range(10)]
@@ -184,7 +140,7 @@ async def test_two_queries_at_a_time_do_not_share_a_connection():
 
 async def test_a_query_that_is_left_early_keeps_its_connection_busy_until_the_server_is_done():
     server = FakeServer(1, LETTERS, "endless")
-    async with running(server) as setting:
+    async with running(server, keys=[SHARED]) as setting:
         async with aclosing(setting.mailbox.fetch(query())) as stream:
             await anext(stream)
             with pytest.raises(TimeoutError):
@@ -198,7 +154,7 @@ async def test_a_query_that_is_left_early_keeps_its_connection_busy_until_the_se
 
 async def test_mail_that_nobody_asked_for_is_ignored():
     server = FakeServer(1, LETTERS)
-    async with running(server) as setting:
+    async with running(server, keys=[SHARED]) as setting:
         (peer,) = server.peers
         await peer.send("shh", 127, b"\xff")
         await peer.send("shh", 125, b"\xff")
@@ -210,7 +166,7 @@ async def test_mail_that_nobody_asked_for_is_ignored():
 
 async def test_posts_to_as_many_servers_as_asked_and_says_who_stored_it():
     servers = [FakeServer(number) for number in (1, 2, 3)]
-    async with running(*servers) as setting:
+    async with running(*servers, keys=[SHARED]) as setting:
         envelope = await setting.mailbox.compose(b"hello", TOPIC, SHARED.key)
         results = await setting.mailbox.post([envelope], copies=2)
 
@@ -223,7 +179,7 @@ async def test_posts_to_as_many_servers_as_asked_and_says_who_stored_it():
 async def test_composes_with_the_proof_of_work_that_servers_require():
     strict = FakeServer(1)
     strict.min_pow = 0.5
-    async with running(strict) as setting:
+    async with running(strict, keys=[SHARED]) as setting:
         envelope = await setting.mailbox.compose(b"hello", TOPIC, key(51).public, sign_with=key(50))
         results = await setting.mailbox.post([envelope], copies=1)
 
@@ -232,7 +188,7 @@ async def test_composes_with_the_proof_of_work_that_servers_require():
 
 
 async def test_says_why_when_no_server_takes_a_message():
-    async with running(FakeServer(1)) as setting:
+    async with running(FakeServer(1), keys=[SHARED]) as setting:
         old = Envelope.create(int(time.time()) - 500, 50, TOPIC, b"too late")
 
         with pytest.raises(Undeliverable, match="very old envelope"):
@@ -242,7 +198,7 @@ async def test_says_why_when_no_server_takes_a_message():
 async def test_a_server_that_refuses_is_replaced_by_another():
     picky, others = FakeServer(1), [FakeServer(number) for number in (2, 3)]
     picky.min_pow = 1e6
-    async with running(picky, *others) as setting:
+    async with running(picky, *others, keys=[SHARED]) as setting:
         envelope = await setting.mailbox.compose(b"hello", TOPIC, SHARED.key, min_pow=0.001)
         results = await setting.mailbox.post([envelope], copies=2)
 
@@ -251,7 +207,7 @@ async def test_a_server_that_refuses_is_replaced_by_another():
 
 async def test_posts_many_messages_in_few_packets():
     servers = [FakeServer(number) for number in (1, 2)]
-    async with running(*servers) as setting:
+    async with running(*servers, keys=[SHARED]) as setting:
         now = int(time.time())
         envelopes = [Envelope.create(now + 50, 50, TOPIC, number.to_bytes(2, "big")) for number in range(200)]
         results = await setting.mailbox.post(envelopes, copies=2)
@@ -263,7 +219,7 @@ async def test_posts_many_messages_in_few_packets():
 
 async def test_says_which_of_many_messages_nobody_took_and_keeps_the_rest():
     server = FakeServer(1)
-    async with running(server) as setting:
+    async with running(server, keys=[SHARED]) as setting:
         now = int(time.time())
         good = [Envelope.create(now + 50, 50, TOPIC, number.to_bytes(2, "big")) for number in range(5)]
         old = Envelope.create(now - 500, 50, TOPIC, b"too late")
@@ -279,7 +235,7 @@ async def test_says_which_of_many_messages_nobody_took_and_keeps_the_rest():
 async def test_envelopes_that_a_server_does_not_want_do_not_hold_up_the_others():
     server = FakeServer(1)
     server.min_pow = 0.5
-    async with running(server) as setting:
+    async with running(server, keys=[SHARED]) as setting:
         good = [await setting.mailbox.compose(b"letter %d" % number, TOPIC, SHARED.key) for number in range(3)]
         expiry = int(time.time()) + 50
         mails = (Envelope.create(expiry, 50, TOPIC, bytes((number,)) * 200) for number in range(256))
@@ -300,7 +256,7 @@ async def test_says_that_nobody_is_ready():
 
 async def test_a_connection_that_ends_fails_the_message_on_it():
     server = FakeServer(1)
-    async with running(server) as setting:
+    async with running(server, keys=[SHARED]) as setting:
         server.confirmations = False
         ((_, link),) = setting.pool.links()
         waiting = asyncio.ensure_future(link.store([LETTERS[0]]))
