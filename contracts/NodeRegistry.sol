@@ -44,7 +44,8 @@ contract NodeRegistry is CommittedLog, INodeRegistry, EIP712, Multicall, Ownable
 
     mapping(uint256 providerId => Provider) private _providers;
     mapping(address node => NodeInfo) private _nodes;
-    mapping(uint256 providerId => mapping(uint256 kind => ListInfo)) private _lists;
+    /// @inheritdoc INodeRegistry
+    mapping(uint256 providerId => mapping(uint256 kind => address head)) public headOf;
     /// @inheritdoc INodeRegistry
     mapping(uint256 kind => bytes32 topic) public topicOf;
     /// @inheritdoc INodeRegistry
@@ -170,15 +171,13 @@ contract NodeRegistry is CommittedLog, INodeRegistry, EIP712, Multicall, Ownable
         if (proofs.length == 0) revert EmptyBatch();
         _checkExpiry(expiresAt);
 
-        ListInfo storage list = _lists[providerId][kind];
-        address head = list.head;
+        address head = headOf[providerId][kind];
         bytes32[] memory nodeIds = new bytes32[](proofs.length);
         for (uint256 i = 0; i < proofs.length; ++i) {
             nodeIds[i] = proofs[i].nodeId;
             head = _link(providerId, kind, expiresAt, proofs[i], head);
         }
-        list.head = head;
-        list.count += uint32(proofs.length);
+        headOf[providerId][kind] = head;
 
         uint32 version = _nextVersion();
         emit NodesAdded(providerId, kind, version, expiresAt, nodeIds);
@@ -196,11 +195,11 @@ contract NodeRegistry is CommittedLog, INodeRegistry, EIP712, Multicall, Ownable
         _checkExpiry(expiresAt);
 
         for (uint256 i = 0; i < nodes.length; ++i) {
-            NodeInfo storage info = _nodes[nodes[i]];
-            _checkListed(info, providerId, kind, nodes[i]);
-            if (expiresAt <= info.expiresAt) revert NotExtended(nodes[i], info.expiresAt);
+            address node = nodes[i];
+            NodeInfo memory info = _listed(providerId, kind, node);
+            if (expiresAt <= info.expiresAt) revert NotExtended(node, info.expiresAt);
 
-            info.expiresAt = uint32(expiresAt);
+            _nodes[node].expiresAt = uint32(expiresAt);
         }
 
         uint32 version = _nextVersion();
@@ -297,21 +296,12 @@ contract NodeRegistry is CommittedLog, INodeRegistry, EIP712, Multicall, Ownable
     }
 
     /// @inheritdoc INodeRegistry
-    function listOf(uint256 providerId, uint256 kind) external view returns (ListInfo memory) {
-        return _lists[providerId][kind];
-    }
-
-    /// @inheritdoc INodeRegistry
     function nodesOf(uint256 providerId, uint256 kind, address cursor, uint256 limit)
         external
         view
         returns (address[] memory nodes, NodeInfo[] memory infos)
     {
-        address first = _lists[providerId][kind].head;
-        if (cursor != address(0)) {
-            _checkListed(_nodes[cursor], providerId, kind, cursor);
-            first = _nodes[cursor].next;
-        }
+        address first = cursor == address(0) ? headOf[providerId][kind] : _listed(providerId, kind, cursor).next;
 
         uint256 length = 0;
         for (address node = first; node != address(0) && length < limit; node = _nodes[node].next) ++length;
@@ -408,29 +398,32 @@ contract NodeRegistry is CommittedLog, INodeRegistry, EIP712, Multicall, Ownable
         if (nodes.length == 0) revert EmptyBatch();
         if (nodes.length != predecessors.length) revert LengthMismatch(nodes.length, predecessors.length);
 
-        ListInfo storage list = _lists[providerId][kind];
-        address head = list.head;
         for (uint256 i = 0; i < nodes.length; ++i) {
             address node = nodes[i];
-            NodeInfo memory info = _nodes[node];
-            _checkListed(_nodes[node], providerId, kind, node);
+            NodeInfo memory info = _listed(providerId, kind, node);
             if (reason == RemovalReason.Expired && info.expiresAt > block.timestamp) {
                 revert NotExpired(node, info.expiresAt);
             }
 
-            // Lists are disjoint, so whatever points to the node is in its list.
-            if (predecessors[i] == address(0) && node == head) head = info.next;
-            else if (_nodes[predecessors[i]].next == node) _nodes[predecessors[i]].next = info.next;
-            else revert WrongPredecessor(node, predecessors[i]);
-
-            _nodes[node] = NodeInfo({next: address(0), providerId: 0, kind: 0, expiresAt: 0, generation: info.generation});
+            _bypass(providerId, kind, node, info.next, predecessors[i]);
+            NodeInfo storage stored = _nodes[node];
+            (stored.next, stored.providerId, stored.kind, stored.expiresAt) = (address(0), 0, 0, 0);
         }
-        list.head = head;
-        list.count -= uint32(nodes.length);
 
         uint32 version = _nextVersion();
         emit NodesRemoved(providerId, kind, version, reason, nodes);
         _commit(version, abi.encode(NodesRemoved.selector, providerId, kind), abi.encode(version, reason, nodes));
+    }
+
+    /// @dev Let what points to a node point to the one after it. Lists are disjoint, so it is in the node's own list.
+    function _bypass(uint256 providerId, uint256 kind, address node, address next, address predecessor) private {
+        if (predecessor == address(0)) {
+            if (headOf[providerId][kind] != node) revert WrongPredecessor(node, predecessor);
+            headOf[providerId][kind] = next;
+        } else {
+            if (_nodes[predecessor].next != node) revert WrongPredecessor(node, predecessor);
+            _nodes[predecessor].next = next;
+        }
     }
 
     function _setPause(uint256 until) private {
@@ -476,8 +469,10 @@ contract NodeRegistry is CommittedLog, INodeRegistry, EIP712, Multicall, Ownable
         }
     }
 
-    function _checkListed(NodeInfo storage info, uint256 providerId, uint256 kind, address node) private view {
-        if (info.providerId == 0 || info.providerId != providerId || info.kind != kind) {
+    /// @dev The state of a node that is in the provider's list for the kind.
+    function _listed(uint256 providerId, uint256 kind, address node) private view returns (NodeInfo memory info) {
+        info = _nodes[node];
+        if (info.providerId != providerId || info.kind != kind || providerId == 0) {
             revert NodeNotListed(node, providerId, kind);
         }
     }

@@ -44,14 +44,6 @@ interface INodeRegistry {
         uint16 generation;
     }
 
-    /// @notice The head of one (provider, kind) list, one storage slot.
-    struct ListInfo {
-        /// The node listed last; zero if the list is empty.
-        address head;
-        /// How many nodes the list holds, expired ones that nobody pruned included.
-        uint32 count;
-    }
-
     /// @notice A node key's agreement to be listed.
     struct Possession {
         /// keccak256 of the node's 64-byte public key.
@@ -257,8 +249,8 @@ interface INodeRegistry {
     /// @notice Whether the node is in the provider's list for the kind and has not expired.
     function isListed(uint256 providerId, uint256 kind, address node) external view returns (bool);
 
-    /// @notice The list of a provider for a kind.
-    function listOf(uint256 providerId, uint256 kind) external view returns (ListInfo memory);
+    /// @notice The first node of the list of a provider for a kind, which was listed last; zero if the list is empty.
+    function headOf(uint256 providerId, uint256 kind) external view returns (address);
 
     /// @notice A page of a list, latest addition first, expired ones included.
     /// @param cursor The last node of the page before; zero for the first page. A cursor that has left the list reverts

@@ -111,8 +111,23 @@ class MailserverConfig:
     requests_per_minute: int = 600
     """History requests a peer may make."""
 
+    requests_per_minute_per_address: int = 60_000
+    """History requests that may come from one address (of IPv6: one /64), shared by whoever is behind it."""
+
+    envelopes_per_second: float = 5_000.0
+    """Envelopes taken from a peer that is not a trusted server."""
+
+    max_page: int = 2_000
+    """Envelopes in one answer; the client goes on with the cursor."""
+
+    answer_time: float = 10.0
+    """Time after which an answer ends with a cursor, however much is left."""
+
     relay_peers: int = 8
     """Trusted servers to relay with."""
+
+    catch_up: float = 86_400.0
+    """How far back another server is asked, at the first meeting, for what we may have missed."""
 
     password_requests: bool = False
     """Also answer requests encrypted with the public default password, for old clients."""

@@ -41,6 +41,8 @@ class PublicKey:
     @classmethod
     def from_bytes(cls, data: bytes) -> PublicKey:
         """From 64 bytes (x || y), 65 bytes (04 || x || y) or 33 bytes (compressed). InvalidKey if off the curve."""
+        if len(data) == PUBLIC_SIZE + 1 and data[0] != 0x04:  # libsecp256k1 also reads SEC 1's hybrid form, 06 or 07
+            raise InvalidKey(f"65 bytes of a public key begin with {data[0]:#04x}, expected 0x04")
         try:
             return cls(coincurve.PublicKey(b"\x04" + data if len(data) == PUBLIC_SIZE else data))
         except ValueError as error:

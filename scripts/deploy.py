@@ -1,7 +1,10 @@
 """Deploy NodeRegistry and OwnerCurator and record where they are.
 
-    brownie run deploy                                       to a local chain that Brownie starts
-    brownie run deploy main my-keystore-id --network sepolia
+    brownie run deploy                                              to a local chain that Brownie starts
+    brownie run deploy main account=ops --network sepolia
+    WAYPOST_RPC=http://127.0.0.1:8545 brownie run deploy main --network waypost
+
+Options: see scripts/session.py; and `record`, the file to write instead of deployments/<network>.json.
 """
 
 from __future__ import annotations
@@ -9,34 +12,40 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from brownie import NodeRegistry, OwnerCurator, accounts, chain, network
+from brownie import NodeRegistry, OwnerCurator, chain, network
+from brownie._config import CONFIG
 
-DEPLOYMENTS = Path(__file__).resolve().parent.parent / "deployments"
+from scripts.session import DEPLOYMENTS, Session, command
 
 
-def main(account=None):
-    sender = accounts.load(account) if account else accounts[0]
-    registry, curator = deploy(sender)
-    print(record(network.show_active(), registry, curator))
-    return registry, curator
+@command
+def main(*, record=None, **options):
+    session = Session.open(**options)
+    if session.dry_run:
+        print(f"would deploy NodeRegistry and OwnerCurator to chain {chain.id} from {session.sender},")
+        print("  who becomes guardian of the one and owner of the other")
+        return None
+    contracts = deploy(session.sender, session.confirmations)
+    if record or CONFIG.network_type == "live":
+        print(write_record(contracts, Path(record) if record else DEPLOYMENTS / f"{network.show_active()}.json"))
+    return contracts
 
 
 def deploy(sender, confirmations=1):
-    """Deploy and return registry and curator; the sender is guardian of one and owner of the other."""
+    """Deploy and return registry and curator; the sender is guardian of the one and owner of the other."""
     terms = {"from": sender, "required_confs": confirmations}
     return NodeRegistry.deploy(sender, terms), OwnerCurator.deploy(sender, terms)
 
 
-def record(name, *contracts, folder=DEPLOYMENTS):
-    """Write deployments/<name>.json: chain, and address and block of each contract. Returns the path."""
+def write_record(contracts, path):
+    """Write chain, and address and block of each contract: where a follower begins. Returns the path."""
     document = {
-        "network": name,
+        "network": network.show_active(),
         "chainId": chain.id,
         "contracts": {
             contract._name: {"address": contract.address, "block": contract.tx.block_number} for contract in contracts
         },
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n")
     return path

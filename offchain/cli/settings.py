@@ -12,6 +12,7 @@ is a ConfigError that names the file, the key and what was expected.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tomllib
@@ -93,11 +94,11 @@ class Settings:
 
     def key_path(self) -> Path:
         """The node's private key."""
-        return self.path(self._section("node").get("key", KEY_FILE))
+        return self.path(self._values("node").get("key", KEY_FILE))
 
     def deployment(self) -> Deployment:
         """The contracts to follow."""
-        chain = self._section("chain")
+        chain = self._values("chain")
         if "deployment" in chain:
             return read_deployment(self.path(chain["deployment"]))
         if "network" not in chain:
@@ -109,7 +110,7 @@ class Settings:
 
     def chain(self) -> ChainConfig:
         """The registry to follow and the endpoints to ask."""
-        chain = self._section("chain")
+        chain = self._values("chain")
         deployment = self.deployment()
         if not chain.get("rpc"):
             raise ConfigError(
@@ -130,25 +131,25 @@ class Settings:
 
     def discovery(self, **changes: object) -> DiscoveryConfig:
         """This node on the discovery network."""
-        return _build(DiscoveryConfig, {**self._section("discovery"), **changes})
+        return _build(DiscoveryConfig, {**self._values("discovery"), **changes})
 
     def mailserver(self, **changes: object) -> MailserverConfig:
         """This mail server."""
-        section = self._section("mailserver")
+        section = self._values("mailserver")
         return _build(MailserverConfig, {**section, "data": self.path(section.get("data", "archive")), **changes})
 
     def client(self, **changes: object) -> ClientConfig:
         """This client's pool."""
-        return _build(ClientConfig, {"kind": MAILSERVER, **self._section("client"), **changes})
+        return _build(ClientConfig, {"kind": MAILSERVER, **self._values("client"), **changes})
 
     def http(self) -> HttpConfig:
         """The loopback interface."""
-        config = _build(HttpConfig, self._section("http"))
+        config = _build(HttpConfig, self._values("http"))
         if config.host not in ("127.0.0.1", "::1", "localhost"):
             raise ConfigError(f"[http] host is {config.host!r}: the interface is for this machine, so 127.0.0.1 or ::1")
         return config
 
-    def _section(self, name: str) -> dict[str, object]:
+    def _values(self, name: str) -> dict[str, object]:
         return self.values.get(name, {})
 
 
@@ -284,10 +285,6 @@ def _kind(value: object) -> Kind:
     return parse_kind(_text(value))
 
 
-def _kinds(value: object) -> tuple[Kind, ...]:
-    return tuple(parse_kind(name) for name in _texts(value))
-
-
 def _finality(value: object) -> str:
     text = str(value) if type(value) is int else _text(value)
     if text not in ("finalized", "safe", "latest") and not (text.isascii() and text.isdigit()):
@@ -307,49 +304,71 @@ def _address(value: object) -> Address:
 
 _NETWORK_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
+_READERS: dict[str, Callable[[object], object]] = {
+    "int": _natural,
+    "float": _real,
+    "bool": _flag,
+    "str": _text,
+    "str | None": _text,
+    "tuple[str, ...]": _texts,
+}
+"""For a field of a record by its type, unless its name is better known below."""
+
+
+def _section(
+    record: type, elsewhere: frozenset[str], known: dict[str, Callable[[object], object]]
+) -> dict[str, Callable[[object], object]]:
+    """The settings of a section: the fields of its record, but for those that come from elsewhere."""
+    readers = {
+        field.name: _READERS[str(field.type)]
+        for field in dataclasses.fields(record)
+        if field.name not in elsewhere and field.name not in known
+    }
+    return {**known, **readers}
+
+
 SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
-    "chain": {
-        "network": _text,
-        "deployment": _text,
-        "rpc": _urls("http://", "https://"),
-        "websocket": _urls("ws://", "wss://"),
-        "database": _text,
-        "finality": _finality,
-        "poll_interval": _seconds,
-        "request_timeout": _seconds,
-        "range_blocks": _positive,
-        "in_flight": _positive,
-    },
+    "chain": _section(
+        ChainConfig,
+        frozenset({"chain_id", "registry", "curators"}),
+        {
+            "network": _text,
+            "deployment": _text,
+            "rpc": _urls("http://", "https://"),
+            "websocket": _urls("ws://", "wss://"),
+            "database": _text,
+            "finality": _finality,
+            "poll_interval": _seconds,
+            "request_timeout": _seconds,
+            "range_blocks": _positive,
+            "in_flight": _positive,
+        },
+    ),
     "node": {"key": _text},
-    "discovery": {
-        "host": _text,
-        "port": _port,
-        "bootnodes": _records,
-        "advertised_ip": _text,
-        "lan": _flag,
-    },
-    "mailserver": {
-        "data": _text,
-        "host": _text,
-        "port": _port,
-        "min_pow": _real,
-        "retention_days": _positive,
-        "max_archive_bytes": _positive,
-        "max_message_bytes": _positive,
-        "max_peers": _positive,
-        "requests_per_minute": _positive,
-        "relay_peers": _natural,
-        "password_requests": _flag,
-    },
-    "client": {
-        "kind": _kind,
-        "pool_target": _positive,
-        "connect_timeout": _seconds,
-        "request_timeout": _seconds,
-        "untrusted_memory": _seconds,
-        "graylist": _seconds,
-    },
-    "http": {"host": _text, "port": _port},
+    "discovery": _section(
+        DiscoveryConfig,
+        frozenset({"kinds", "tcp", "protocol_id"}),
+        {"port": _port, "bootnodes": _records},
+    ),
+    "mailserver": _section(
+        MailserverConfig,
+        frozenset(),
+        {
+            "data": _text,
+            "port": _port,
+            "retention_days": _positive,
+            "max_archive_bytes": _positive,
+            "max_message_bytes": _positive,
+            "max_peers": _positive,
+            "requests_per_minute": _positive,
+        },
+    ),
+    "client": _section(
+        ClientConfig,
+        frozenset(),
+        {"kind": _kind, "pool_target": _positive, "connect_timeout": _seconds, "request_timeout": _seconds},
+    ),
+    "http": _section(HttpConfig, frozenset(), {"port": _port}),
 }
 """Every section and key that may be set, and the reader of its value."""
 

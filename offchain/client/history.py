@@ -43,6 +43,9 @@ LONGEST_PAUSE = 5.0
 SLOWEST_PAGE = 10.0
 """A page may take this many times the timeout, however steadily it trickles."""
 
+MAX_EMPTY_PAGES = 20
+"""Pages in a row that a server may end early, with a cursor and without an envelope."""
+
 ZERO_HASH = bytes(32)
 
 MAX_REASON = 200
@@ -213,6 +216,7 @@ class HistoryMachine:
         self._request_id: bytes | None = None
         self._page = 0
         self._page_limit = 0
+        self._empty_pages = 0
         self._page_started = self._last_activity = now
         self._page_keys: set[bytes] = set()
         self._buffer: dict[bytes, Received] = {}
@@ -388,10 +392,13 @@ class HistoryMachine:
     def _completion_complaint(self, completion: Completion) -> str | None:
         """What is wrong with a completion after what was delivered."""
         cursor = completion.cursor
-        if cursor and cursor not in self._page_keys:
-            return "its cursor names an envelope that it did not deliver"
-        if cursor and cursor != max(self._page_keys):
-            return "its cursor is not its last envelope: it does not deliver oldest first"
+        # It may lie beyond the last envelope: a server that searched long without a find says how far it came.
+        if cursor and cursor < max(self._page_keys, default=b""):
+            return "its cursor is before its last envelope: it does not deliver oldest first"
+        if cursor and cursor <= (self._cursor or b""):
+            return "its cursor does not move on"
+        if cursor and not self._page_keys and self._empty_pages >= MAX_EMPTY_PAGES:
+            return f"it delivered nothing {MAX_EMPTY_PAGES + 1} times in a row, and yet does not end"
         if completion.last_hash != ZERO_HASH and all(key[4:] != completion.last_hash for key in self._page_keys):
             return "its last envelope did not arrive"
         return None
@@ -401,6 +408,7 @@ class HistoryMachine:
             self._servers.append(node_id)
         self._failures = 0
         self._failed_servers.clear()
+        self._empty_pages = 0 if self._page_keys else self._empty_pages + 1
         self._actions.append(Report(node_id, None))
         before = self._emitted
         limit_reached = self._emit(cursor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -176,14 +176,14 @@ class MailLink:
     async def run(self) -> str:
         """Read from the connection until it is over; why it ended."""
         reader = asyncio.ensure_future(self._read())
+        reason = "the client stops"
         try:
             await asyncio.wait([reader, self._closing], return_when=asyncio.FIRST_COMPLETED)
             reason = self._closing.result() if self._closing.done() else reader.result()
         finally:
             reader.cancel()
-            self.close("the client stops")
+            self.close(reason)
             await self._shh.close()
-        self._fail_all(reason)
         return reason
 
     # The mailbox's side
@@ -209,23 +209,29 @@ class MailLink:
         self._request_id = request.id
         await self._shh.send(Code.HISTORY_REQUEST, request.packet)
 
-    async def store(self, envelope: Envelope) -> BatchResponse:
-        """Send an envelope and wait until the server says what became of it; the caller bounds the time.
+    async def store(self, envelopes: Sequence[Envelope]) -> dict[bytes, str | None]:
+        """Send envelopes in one packet and wait until the server says what became of them; the caller bounds the time.
 
-        ConnectionLost if the connection ends before it does; Refused is for the caller to read out of the response.
+        By hash: None for one that the server has, else why it doesn't take it. ConnectionLost if the connection ends.
         """
         self._check_open()
-        batch = keccak256(encode_many([envelope]))
+        batch = keccak256(encode_many(list(envelopes)))
         answer = self._batches.get(batch)
         if answer is None:
             answer = self._batches[batch] = asyncio.get_running_loop().create_future()
         try:
-            sent = await self._shh.send_envelopes([envelope])
-            if not sent:
-                raise ConnectionLost(self._why_unsent(envelope))
-            return await asyncio.shield(answer)
+            if await self._shh.send_envelopes(envelopes) == [batch]:
+                response = await asyncio.shield(answer)
+                faults = {fault.envelope: fault.text or f"code {fault.code}" for fault in response.faults}
+                return {envelope.hash: faults.get(envelope.hash) for envelope in envelopes}
         finally:
             self._batches.pop(batch, None)
+        if len(envelopes) == 1:
+            return {envelopes[0].hash: self._why_unsent()}
+        results: dict[bytes, str | None] = {}
+        for envelope in envelopes:  # some were not sent, or more than one packet was: find out one by one
+            results |= await self.store([envelope])
+        return results
 
     # Inside
 
@@ -281,7 +287,7 @@ class MailLink:
         if self.closed:
             raise ConnectionLost(self._closing.result() if self._closing.done() else "the connection is over")
 
-    def _why_unsent(self, envelope: Envelope) -> str:
+    def _why_unsent(self) -> str:
         if not self._shh.remote_status.confirmations:
             return "the server does not acknowledge envelopes"
         return f"the server does not want it: it asks for a proof of work of {self.min_pow:g}, or for other topics"

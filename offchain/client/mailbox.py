@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,15 @@ STORE_COPIES = 2
 SPARE_SERVERS = 3
 """How many more are tried when some of them fail."""
 
+BATCH_ENVELOPES = 64
+"""Messages sent to a server in one packet."""
+
+BATCH_BYTES = 200 * 1024
+"""Bytes of them, unless a single one is larger."""
+
+BATCHES_IN_FLIGHT = 8
+"""Packets that wait for an acknowledgement at a time."""
+
 LOOK_AGAIN = 1.0
 """Seconds after which the pool is looked at again while no server is free."""
 
@@ -44,7 +53,17 @@ DEFAULT_POW = 0.002
 
 
 class Undeliverable(ConnectionLost):
-    """No trusted server took the message."""
+    """No trusted server took some of the messages."""
+
+    def __init__(self, lost: Sequence[Envelope], results: list[Stored]) -> None:
+        self.lost = lost
+        """What nobody took."""
+        self.results = results
+        """What servers said, of all messages."""
+        first = [result for result in results if result.envelope == lost[0].hash]
+        why = "; ".join(f"{short(result.node_id)}: {result.refusal}" for result in first) or "none is ready"
+        what = "the message" if len(lost) == 1 else f"{len(lost)} messages; of the first"
+        super().__init__(f"no trusted server took {what}: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +114,8 @@ class Mailbox:
     async def fetch(self, query: Query, keys: Iterable[MailKey] | None = None) -> AsyncGenerator[MailEvent, None]:
         """Read history: progress, mails in order, and at last `Finished`, which says whether all was read.
 
-        `keys` are used instead of the mailbox's. Nothing is asked of servers while the caller doesn't ask for more.
-        Leave early with `contextlib.aclosing`.
+        `keys` are used instead of the mailbox's. One page is read ahead of the caller, no more. To leave early, use
+        `contextlib.aclosing`.
         """
         keyring = self._keyring if keys is None else Keyring(keys)
         async with aclosing(self._read(query)) as events:
@@ -107,17 +126,23 @@ class Mailbox:
                     yield event
 
     async def post(self, envelopes: Sequence[Envelope], copies: int = STORE_COPIES) -> list[Stored]:
-        """Send envelopes to `copies` random servers each, and wait for their acknowledgements.
+        """Send envelopes to `copies` random servers each, and wait until those say that they have them.
 
-        A server that fails is replaced by another. Undeliverable if no server at all took one of them.
+        A server that fails or refuses is replaced by another. What each server said is returned, refusals too.
+        Undeliverable, which carries the same, if no server at all took one of them.
         """
-        results: list[Stored] = []
-        for envelope in envelopes:
-            answers = await self._store_copies(envelope, copies)
-            if all(answer.refusal is not None for answer in answers):
-                why = "; ".join(f"{short(answer.node_id)}: {answer.refusal}" for answer in answers)
-                raise Undeliverable(f"no trusted server took the message: {why or 'none is ready'}")
-            results += answers
+        places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+
+        async def store(batch: Sequence[Envelope]) -> list[Stored]:
+            async with places:
+                return await self._store_copies(batch, copies)
+
+        batches = await asyncio.gather(*(store(batch) for batch in _batches(envelopes)))
+        results = [answer for answers in batches for answer in answers]
+        taken = {answer.envelope for answer in results if answer.refusal is None}
+        lost = [envelope for envelope in envelopes if envelope.hash not in taken]
+        if lost:
+            raise Undeliverable(lost, results)
         return results
 
     async def compose(
@@ -155,14 +180,14 @@ class Mailbox:
             try:
                 async with link.history() as inbox:
                     machine.assign(node_id, _now())
+                    await self._carry_out(machine, link)
                     while machine.serving == node_id:
-                        await self._carry_out(machine, link)
                         await _take_next(machine, node_id, inbox)
+                        await self._carry_out(machine, link)
                         paused_at = _now()
                         for event in machine.take_events():
                             yield event
                         machine.postpone(_now() - paused_at)
-                    await self._carry_out(machine, link)
             finally:
                 self._pulse()
         for event in machine.take_events():
@@ -224,39 +249,44 @@ class Mailbox:
 
     # Sending
 
-    async def _store_copies(self, envelope: Envelope, copies: int) -> list[Stored]:
-        answers: dict[NodeId, Stored] = {}
-        missing = copies
+    async def _store_copies(self, envelopes: Sequence[Envelope], copies: int) -> list[Stored]:
+        """Send a batch to one round of servers after another, until each envelope has its copies or servers run out."""
+        results: list[Stored] = []
+        missing = {envelope.hash: copies for envelope in envelopes}
+        tried: set[NodeId] = set()
         if not self._pool.ready:
             await self._pool.wait_ready(1, self._timeout)
-        while missing > 0 and len(answers) < copies + SPARE_SERVERS:
-            chosen = self._pool.pick_many(missing, exclude=answers.keys())
+        while missing and len(tried) < copies + SPARE_SERVERS:
+            wanted = [envelope for envelope in envelopes if envelope.hash in missing]
+            chosen = self._pool.pick_many(max(missing.values()), exclude=tried)
             if not chosen:
                 break
-            for answer in await asyncio.gather(*(self._store(node_id, link, envelope) for node_id, link in chosen)):
-                answers[answer.node_id] = answer
-                missing -= answer.refusal is None
-        return list(answers.values())
+            tried |= {node_id for node_id, _ in chosen}
+            for answers in await asyncio.gather(*(self._store(node_id, link, wanted) for node_id, link in chosen)):
+                results += answers
+                for answer in answers:
+                    if answer.refusal is None and answer.envelope in missing:
+                        missing[answer.envelope] -= 1
+            missing = {envelope: count for envelope, count in missing.items() if count > 0}
+        return results
 
-    async def _store(self, node_id: NodeId, link: MailLink, envelope: Envelope) -> Stored:
+    async def _store(self, node_id: NodeId, link: MailLink, envelopes: Sequence[Envelope]) -> list[Stored]:
         try:
             async with asyncio.timeout(self._timeout):
-                response = await link.store(envelope)
+                answers = await link.store(envelopes)
         except TimeoutError:
-            refusal = f"it did not acknowledge the message within {self._timeout:g} s"
+            refusal = f"it did not acknowledge messages within {self._timeout:g} s"
             self._pool.report(node_id, refusal)
-            return Stored(node_id, envelope.hash, refusal)
         except PeerError as error:
-            return Stored(node_id, envelope.hash, str(error))
-        self._pool.report(node_id, None)
-        faults = [fault.text or f"code {fault.code}" for fault in response.faults if fault.envelope == envelope.hash]
-        return Stored(node_id, envelope.hash, "; ".join(faults) or None)
+            refusal = str(error)
+        else:
+            self._pool.report(node_id, None)
+            return [Stored(node_id, envelope, refused) for envelope, refused in answers.items()]
+        return [Stored(node_id, envelope.hash, refusal) for envelope in envelopes]
 
 
 async def _take_next(machine: HistoryMachine, node_id: NodeId, inbox: Inbox) -> None:
     """Let one thing happen: something comes in, or time passes."""
-    if machine.serving != node_id:
-        return
     item = inbox.take()
     if item is None:
         await _first_of([inbox.wait()], machine.next_deadline())
@@ -273,6 +303,20 @@ async def _take_next(machine: HistoryMachine, node_id: NodeId, inbox: Inbox) -> 
             machine.broke_protocol(node_id, reason, now)
         case Lost(reason):
             machine.lost(node_id, reason, now)
+
+
+def _batches(envelopes: Sequence[Envelope]) -> Iterator[list[Envelope]]:
+    """Groups that go into one packet each."""
+    batch: list[Envelope] = []
+    size = 0
+    for envelope in envelopes:
+        if batch and (len(batch) >= BATCH_ENVELOPES or size + len(envelope.raw) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(envelope)
+        size += len(envelope.raw)
+    if batch:
+        yield batch
 
 
 async def _first_of(waits: Sequence[Coroutine[Any, Any, Any]], deadline: float | None) -> None:

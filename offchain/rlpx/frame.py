@@ -60,7 +60,7 @@ class FrameWriter:
             sizes.append(size + padding)
             plain += (size.to_bytes(3, "big"), _HEADER_REST, message, bytes(padding))
         ciphertext = self._stream.update(b"".join(plain))
-        update, digest, block = self._mac.update, self._mac.digest, self._block.update
+        update, digest, block, number = self._mac.update, self._mac.digest, self._block.update, int.from_bytes
         seed = self._digest
         wire: list[bytes] = []
         at = 0
@@ -69,11 +69,11 @@ class FrameWriter:
             header = ciphertext[at:body_at]
             at = body_at + size
             body = ciphertext[body_at:at]
-            update(_xor16(block(seed), header))
+            update((number(block(seed), "big") ^ number(header, "big")).to_bytes(16, "big"))
             header_mac = digest()[:MAC_SIZE]
             update(body)
             seed = digest()[:MAC_SIZE]
-            update(_xor16(block(seed), seed))
+            update((number(block(seed), "big") ^ number(seed, "big")).to_bytes(16, "big"))
             seed = digest()[:MAC_SIZE]
             wire += (header, header_mac, body, seed)
         self._digest = seed
@@ -126,7 +126,8 @@ class FrameReader:
 
     def _read(self, data: bytes, messages: list[bytes], limit: int | None) -> int:
         """Read whole headers and bodies from `data`; where the first incomplete one starts."""
-        update, digest, block, decrypt = self._mac.update, self._mac.digest, self._block.update, self._stream.update
+        update, digest, block, number = self._mac.update, self._mac.digest, self._block.update, int.from_bytes
+        decrypt = self._stream.update
         end = len(data)
         at = 0
         while True:
@@ -137,7 +138,7 @@ class FrameReader:
                 if body_at > end or len(messages) == limit:
                     return at
                 header = data[at:mac_at]
-                update(_xor16(block(self._digest), header))
+                update((number(block(self._digest), "big") ^ number(header, "big")).to_bytes(16, "big"))
                 if data[mac_at:body_at] != digest()[:MAC_SIZE]:
                     raise FrameError("a header's MAC is wrong")
                 size = int.from_bytes(decrypt(header)[:3], "big")
@@ -151,14 +152,10 @@ class FrameReader:
             body = data[at:mac_at]
             update(body)
             seed = digest()[:MAC_SIZE]
-            update(_xor16(block(seed), seed))
+            update((number(block(seed), "big") ^ number(seed, "big")).to_bytes(16, "big"))
             self._digest = digest()[:MAC_SIZE]
             if data[mac_at : mac_at + MAC_SIZE] != self._digest:
                 raise FrameError("a frame's MAC is wrong")
             messages.append(decrypt(body)[:size])
             self._size = None
             at = mac_at + MAC_SIZE
-
-
-def _xor16(left: bytes, right: bytes) -> bytes:
-    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(16, "big")

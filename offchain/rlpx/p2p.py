@@ -129,11 +129,12 @@ def share(ours: Iterable[Capability], theirs: Iterable[Capability]) -> tuple[Sha
     return tuple(shared)
 
 
+_SHORT_IDS = tuple(rlp.encode(each) for each in range(256))
+
+
 def encode_id(message_id: int) -> bytes:
     """The id as RLP writes it: 0 is 0x80, and from 0x80 on it takes two bytes."""
-    if 0 < message_id < 0x80:
-        return bytes((message_id,))
-    return rlp.encode(message_id)
+    return _SHORT_IDS[message_id] if 0 <= message_id < len(_SHORT_IDS) else rlp.encode(message_id)
 
 
 def split_id(message: bytes) -> tuple[int, int]:

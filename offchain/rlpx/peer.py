@@ -32,6 +32,9 @@ QUEUE_BYTES = 4 * 1024 * 1024
 WRITE_BUFFER = 256 * 1024
 """Bytes the socket has not taken yet, beyond which senders wait."""
 
+ANSWER_BUFFER = 4 * 1024 * 1024
+"""Bytes the socket has not taken yet, at which even answers are no longer added."""
+
 SEND_TIMEOUT = 30.0
 """How long a sender waits for a peer that does not read."""
 
@@ -80,8 +83,13 @@ class Peer:
     async def send_many(self, capability: str, messages: Iterable[tuple[int, bytes]]) -> None:
         """Send messages one after the other, cheaper than one by one. Waits once, before the first."""
         await self._shell.wait_writable()
-        self._shell.connection.send_many(capability, messages)
-        self._shell.pump()
+        self._shell.send(capability, messages)
+
+    def send_now(self, capability: str, messages: Iterable[tuple[int, bytes]]) -> None:
+        """Send answers to what the peer sent, without waiting: if both ends waited for room before they read on,
+        neither would ever. A peer that asks but does not take its answers is dropped at ANSWER_BUFFER.
+        """
+        self._shell.send_now(capability, messages)
 
     async def receive(self) -> Message:
         """The next message. Disconnected once the connection is over and all that came was received."""
@@ -197,7 +205,7 @@ class _Shell(asyncio.Protocol):
     def _on_opened(self, event: Opened) -> None:
         assert self.connection.remote is not None
         peer = Peer(self, event, self.connection.remote)
-        log.debug("open: %r, %s", peer, event.hello.client_id)
+        log.debug("open: %r, %r", peer, event.hello.client_id)
         if not self.opened.done():
             self.opened.set_result(peer)
         if self._server is not None:
@@ -264,6 +272,21 @@ class _Shell(asyncio.Protocol):
                 self.disconnect(DisconnectReason.TIMEOUT, f"the peer took nothing for {SEND_TIMEOUT:.0f} s")
         if self.over is not None:
             raise self.over.with_traceback(None)
+
+    def send(self, capability: str, messages: Iterable[tuple[int, bytes]]) -> None:
+        """Hand messages to the machine, and its bytes to the socket. The connection must not be over."""
+        self.connection.send_many(capability, messages)
+        self.pump()
+
+    def send_now(self, capability: str, messages: Iterable[tuple[int, bytes]]) -> None:
+        """See Peer.send_now."""
+        if self.over is None and self._transport is not None:
+            waiting = self._transport.get_write_buffer_size()
+            if waiting > ANSWER_BUFFER:
+                self.disconnect(DisconnectReason.TIMEOUT, f"{waiting} bytes of answers were not taken")
+        if self.over is not None:
+            raise self.over.with_traceback(None)
+        self.send(capability, messages)
 
     async def wait_closed(self) -> None:
         """Return when the socket is closed."""

@@ -132,7 +132,7 @@ class Envelope:
         """Its proof of work; 0 if the ttl is 0."""
         if self.ttl == 0:
             return 0.0
-        core = _core(self.expiry, self.ttl, self.topic, self.data)
+        core = self._core()
         nonce = self.nonce.to_bytes(8, "big")
         if rule is PowRule.LEADING:
             bits = 256 - int.from_bytes(keccak256(core + nonce), "big").bit_length()
@@ -156,6 +156,12 @@ class Envelope:
         if self.expiry + EXPIRY_ALLOWANCE < now:
             return Fault.EXPIRED
         return None
+
+    def _core(self) -> bytes:
+        """What proof of work is over: the envelope without its nonce. Cut from the RLP, which has only one form."""
+        start = 1 if self.raw[0] < 0xF8 else self.raw[0] - 0xF6
+        nonce_size = 1 if self.nonce < 0x80 else 1 + (self.nonce.bit_length() + 7) // 8
+        return rlp.encode_list((self.raw[start:-nonce_size],))
 
     def _weight(self, rule: PowRule, core_size: int) -> int:
         return core_size if rule is PowRule.LEADING else _HEADER_SIZE + len(self.data)
@@ -185,7 +191,7 @@ def mine(
         return unmined
     if ttl == 0:
         raise ValueError("an envelope that lives 0 s cannot have proof of work")
-    core = _core(expiry, ttl, topic, data)
+    core = unmined._core()
     weight = unmined._weight(rule, len(core))
     bits = _bits_for(target_pow, weight, ttl)
     if bits > 64:
@@ -225,11 +231,6 @@ def _search_trailing(core: bytes, bits: int, max_attempts: int) -> int | None:
         if not int.from_bytes(digest[24:], "big") & mask:
             return nonce
     return None
-
-
-def _core(expiry: int, ttl: int, topic: bytes, data: bytes) -> bytes:
-    """What proof of work is over: the envelope without its nonce."""
-    return rlp.encode_list([rlp.encode(expiry), rlp.encode(ttl), rlp.encode(topic), rlp.encode(data)])
 
 
 def _trailing_zeros(digest: bytes) -> int:

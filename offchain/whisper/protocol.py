@@ -314,6 +314,7 @@ class ShhPeer:
         self.session = session
         self._clock = clock
         self._events: deque[Event] = deque()
+        self._breach: ShhError | None = None
 
     @classmethod
     async def start(
@@ -364,9 +365,9 @@ class ShhPeer:
         await self.peer.send_many(SHH.name, packets_to_send)
 
     async def acknowledge(self, received: EnvelopesReceived) -> None:
-        """See ShhSession.acknowledge."""
+        """See ShhSession.acknowledge. Does not wait for the peer to keep up, see Peer.send_now."""
         self.session.acknowledge(received)
-        await self._flush()
+        self._answer()
 
     async def set_requirements(self, *, min_pow: float | None = None, bloom: bytes | None = None) -> None:
         """See ShhSession.set_requirements."""
@@ -386,18 +387,30 @@ class ShhPeer:
         return self._events.popleft()
 
     async def _receive(self, limit: int = 64) -> None:
-        """Take in packets: what they mean goes to the events, what they ask for to the peer."""
+        """Take in packets: what they mean goes to the events, what they ask for to the peer.
+
+        A breach is raised only after the events that came before it were taken.
+        """
+        if self._breach is not None:
+            raise self._breach
         for message in await self.peer.receive_many(limit):
             if message.capability != SHH.name:
                 continue
             try:
                 event = self.session.receive(message.code, message.payload, self._clock())
-            except ShhError:
+            except ShhError as error:
+                self._breach = error
                 await self.peer.close(DisconnectReason.SUBPROTOCOL_ERROR)
-                raise
+                return
             if event is not None:
                 self._events.append(event)
-        await self._flush()
+        self._answer()
+
+    def _answer(self) -> None:
+        """Send what the session says to what came in."""
+        waiting = self.session.packets_to_send()
+        if waiting:
+            self.peer.send_now(SHH.name, waiting)
 
     async def _flush(self) -> None:
         waiting = self.session.packets_to_send()

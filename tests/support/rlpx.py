@@ -243,6 +243,9 @@ class MemoryTransport(asyncio.Transport):
             self._write_paused = True
             self.protocol.pause_writing()
 
+    def get_write_buffer_size(self) -> int:
+        return self.buffered()
+
     def buffered(self) -> int:
         """Bytes we wrote that the other has not read."""
         return sum(map(len, self.other.waiting)) if self.other is not None else 0

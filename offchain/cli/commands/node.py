@@ -102,12 +102,12 @@ def enr(
 
 @node.command(name="authorize")
 @key_option
-@click.option("--provider", type=click.IntRange(1, 2**32 - 1), required=True, help="Number of the provider.")
+@click.option("--provider", type=click.IntRange(1, 2**24 - 1), required=True, help="Number of the provider.")
 @click.option("--kind", default=MAILSERVER, show_default=True, help="What the node serves.")
 @click.option("--valid", type=click.IntRange(1), default=DEFAULT_VALIDITY, show_default=True, help="Seconds.")
 @click.option("--deadline", type=click.IntRange(1), help="Unix time, instead of --valid.")
 @click.option(
-    "--kind-id", type=click.IntRange(1, 2**16 - 1), help="The registry's number of the kind, to work offline."
+    "--kind-id", type=click.IntRange(1, 2**24 - 1), help="The registry's number of the kind, to work offline."
 )
 @click.option("--generation", type=click.IntRange(1, 2**16 - 1), help="The listing's number, to work offline.")
 @chain_options

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offchain.cli.calls import call_contract, request
 from offchain.cli.demo.actors import ActorFailed, Troupe
 from offchain.cli.demo.stage import NETWORK, PROJECT, Stage
 from offchain.errors import ChainError
-from offchain.types import Address
+from offchain.types import MAILSERVER, Address
 
 BLOCK_TIME = 1
 """Seconds between blocks; transactions get one of their own at once."""
@@ -26,6 +26,7 @@ START = 20.0
 BROWNIE = 120.0
 """Seconds: with an empty cache Brownie compiles first."""
 
+KIND = MAILSERVER
 MAILSERVER_KIND = 1
 """The registry makes the kind of mail servers when it is deployed."""
 
@@ -57,25 +58,31 @@ async def start(troupe: Troupe, stage: Stage) -> None:
 
 async def deploy(troupe: Troupe, stage: Stage) -> dict[str, Any]:
     """Deploy the contracts; the content of the deployment file."""
-    await _brownie(troupe, stage, "deploy", "deploy")
-    shutil.copy(PROJECT / "deployments" / f"{NETWORK}.json", stage.deployment)
+    await _brownie(troupe, stage, "deploy", "deploy", "main", f"record={stage.deployment}")
     document: dict[str, Any] = json.loads(stage.deployment.read_text())
     return document
 
 
-async def list_nodes(
-    troupe: Troupe, stage: Stage, *, providers: list[list[dict[str, Any]]], accepted: int, until: int
-) -> None:
-    """Make one provider for each list of proofs, list their nodes, and have the curator accept one of them."""
-    plan = {"providers": providers, "accepted": accepted, "until": until}
+async def list_nodes(troupe: Troupe, stage: Stage, proofs: Mapping[int, Sequence[object]], accepted: int) -> None:
+    """Make the providers, each from an account of its own; list their nodes; have the curator accept one provider."""
+    steps: list[dict[str, object]] = [
+        {"do": "providers create", "metadata": f"https://provider-{provider}.example/", "account": provider}
+        for provider in sorted(proofs)
+    ]
+    steps += [
+        {"do": "nodes add", "provider": provider, "kind": KIND, "proofs": each, "expires": "14d", "account": provider}
+        for provider, each in sorted(proofs.items())
+    ]
+    steps.append({"do": "curator accept", "provider": accepted, "kind": KIND})
     path = stage.folder / "plan.json"
-    path.write_text(json.dumps(plan, indent=2))
-    await _brownie(troupe, stage, "apply", "apply", "main", str(path))
+    path.write_text(json.dumps(steps, indent=2))
+    await _brownie(troupe, stage, "apply", "apply", "main", str(path), f"deployment={stage.deployment}")
 
 
 async def remove_node(troupe: Troupe, stage: Stage, provider: int, address: str) -> None:
     """The provider removes one of its nodes."""
-    await _brownie(troupe, stage, "remove", "nodes", "remove", str(provider), "mailserver", address)
+    options = (f"account={provider}", f"deployment={stage.deployment}")
+    await _brownie(troupe, stage, "remove", "nodes", "remove", str(provider), KIND, address, *options)
 
 
 async def has_code(stage: Stage, address: str) -> bool:

@@ -78,7 +78,6 @@ class DayInfo:
     day: int
     """Days since 1970."""
 
-    envelopes: int
     size: int
     """Bytes on disk."""
 
@@ -96,6 +95,10 @@ class Archive(Protocol):
 
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first."""
+        ...
+
+    def count(self) -> int:
+        """How many envelopes are kept."""
         ...
 
     def delete_day(self, day: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import lmdb
 
 from offchain.errors import StorageError
-from offchain.mailserver.archive.base import CURSOR_SIZE, TOPIC_SIZE, Archivable, DayInfo, position
+from offchain.mailserver.archive.base import CURSOR_SIZE, TOPIC_SIZE, Archivable, position
 from offchain.mailserver.archive.folder import fsync_folder
 from offchain.mailserver.archive.topics import FULL, TopicSet, needed_bits, topic_in
 
@@ -33,7 +33,7 @@ MAX_KNOWN_TOPICS = 200_000
 MAX_MERGED_TOPICS = 512
 """A filter that lets more topics of a day through is answered by a scan instead of a merge."""
 
-MAX_SCANNED = 50_000
+MAX_SCANNED = 5_000
 """Envelopes looked at for one page of a scan; then the page ends, however short it is, with a cursor."""
 
 
@@ -125,11 +125,11 @@ class Day:
             else:
                 self._merge(txn, wanted, first, upper, page)
 
-    def info(self) -> DayInfo:
-        """How much the day holds."""
+    def count(self) -> int:
+        """How many envelopes the day holds."""
         with self._reading() as txn:
             entries: int = txn.stat(self._d)["entries"]
-        return DayInfo(self.number, entries, self._path.joinpath("data.mdb").stat().st_blocks * 512)
+            return entries
 
     def close(self) -> None:
         """Close, once the last reader is out. Using the day afterwards is DayClosed."""

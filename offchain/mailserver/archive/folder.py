@@ -20,6 +20,9 @@ from offchain.errors import StorageError
 MARKER = "waypost-archive"
 FORMAT = "waypost archive 1"
 LOCK = "lock"
+DATA = "data.mdb"
+"""LMDB's file in a day."""
+
 GONE = ".gone-"
 _EPOCH = date(1970, 1, 1)
 _DAY_NAME = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -60,6 +63,13 @@ class ArchiveFolder:
     def day_path(self, day: int) -> Path:
         """Where a day is, or would be."""
         return self.path / day_name(day)
+
+    def day_size(self, day: int) -> int:
+        """Bytes that the day takes on disk; 0 if it is gone."""
+        try:
+            return (self.day_path(day) / DATA).stat().st_blocks * 512
+        except OSError:
+            return 0
 
     def remove_day(self, day: int) -> None:
         """Forget a day. It is renamed first, so that a crash leaves a whole day or none."""

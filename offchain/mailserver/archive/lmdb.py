@@ -104,7 +104,11 @@ class LmdbArchive:
 
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first."""
-        return [self._use(number, Day.info) for number in self._numbers]
+        return [DayInfo(number, self._folder.day_size(number)) for number in self._numbers]
+
+    def count(self) -> int:
+        """How many envelopes are kept. Opens every day: for people, now and then."""
+        return sum(self._use(number, Day.count) for number in self._numbers)
 
     def delete_day(self, day: int) -> None:
         """Forget a whole day, once those who read it are done."""

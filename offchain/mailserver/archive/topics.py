@@ -24,11 +24,16 @@ def needed_bits(topic: bytes) -> int:
     return sum(bit << 8 * (BLOOM_SIZE - 1 - at) for at, bit in in_byte.items())
 
 
+REMEMBERED_ANSWERS = 32
+"""Filters whose topics are remembered: an answer of many pages asks with one filter again and again."""
+
+
 class TopicSet:
     """The distinct topics of a day and the bits that each needs."""
 
     def __init__(self, topics: Iterable[bytes], capacity: int) -> None:
         self._bits: dict[bytes, int] = {}
+        self._answers: dict[int, list[bytes]] = {}
         self._capacity = capacity
         self.overflown = False
         self.add(topics)
@@ -40,14 +45,22 @@ class TopicSet:
         for topic in topics:
             if topic not in self._bits:
                 self._bits[topic] = needed_bits(topic)
+                self._answers = {}
         if len(self._bits) > self._capacity:
             self._bits = {}
             self.overflown = True
 
     def matching(self, bloom: int) -> list[bytes]:
         """The topics that the filter lets through."""
-        missing = FULL ^ bloom
-        return [topic for topic, bits in list(self._bits.items()) if not bits & missing]
+        answers = self._answers  # as it is now: a topic added meanwhile begins another
+        answer = answers.get(bloom)
+        if answer is None:
+            missing = FULL ^ bloom
+            answer = [topic for topic, bits in list(self._bits.items()) if not bits & missing]
+            if len(answers) >= REMEMBERED_ANSWERS:
+                answers.clear()
+            answers[bloom] = answer
+        return answer
 
 
 def topic_in(raw: bytes | memoryview) -> bytes:

@@ -280,7 +280,6 @@ def test_an_envelope_from_before_the_cursor_is_misbehaviour():
 @pytest.mark.parametrize(
     ("completion", "complaint"),
     [
-        (Completion(REQUEST, MAILS[1].hash, key(MAILS[3])), "did not deliver"),
         (Completion(REQUEST, MAILS[0].hash, key(MAILS[0])), "oldest first"),
         (Completion(REQUEST, MAILS[3].hash), "did not arrive"),
     ],
@@ -297,12 +296,34 @@ def test_a_completion_that_does_not_fit_what_came_is_misbehaviour(completion, co
     assert not machine.over
 
 
-def test_an_empty_page_with_a_cursor_cannot_keep_the_client_busy():
+def test_goes_on_from_where_a_server_that_searched_long_came_to():
+    machine, _ = one_ask()
+    machine.delivered(A, MAILS[:2], 1.0)
+
+    machine.completed(A, Completion(REQUEST, MAILS[1].hash, key(MAILS[3])), 1.0)
+
+    assert asked(machine).cursor == key(MAILS[3])
+    assert received(machine) == MAILS[:2]
+
+
+def test_a_cursor_that_does_not_move_on_cannot_keep_the_client_busy():
     machine, _ = one_ask(cursor=key(MAILS[0]))
 
     machine.completed(A, Completion(REQUEST, bytes(32), key(MAILS[0])), 1.0)
 
     assert reports(machine)[0].misbehaved
+
+
+def test_empty_pages_without_end_cannot_keep_the_client_busy():
+    machine, _ = one_ask()
+    pages = 0
+    while machine.serving == A:
+        pages += 1
+        machine.completed(A, Completion(REQUEST, bytes(32), (START + pages).to_bytes(4, "big") + bytes(32)), 1.0)
+        machine.sent(REQUEST, 1.0)
+
+    assert pages == history.MAX_EMPTY_PAGES + 1
+    assert reports(machine)[-1].misbehaved
 
 
 def test_nothing_is_kept_of_an_unfinished_page_of_a_server_that_lied():

@@ -1,0 +1,44 @@
+"""`waypost mailserver`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from offchain.cli.context import common_options, state_of
+from offchain.cli.options import bootnode_option, chain_options, host_option, key_option, overrides, port_option
+
+
+@click.command()
+@key_option
+@host_option
+@port_option
+@click.option("--tcp-port", type=click.IntRange(0, 65535), help="TCP port of RLPx; 0 takes a free one.")
+@click.option("--data", help="Folder of the archive.")
+@bootnode_option
+@chain_options
+@common_options
+def mailserver(
+    key_path: Path | None,
+    host: str | None,
+    port: int | None,
+    tcp_port: int | None,
+    data: str | None,
+    bootnodes: tuple[str, ...],
+    **chain: object,
+) -> None:
+    """Run a mail server.
+
+    It announces itself in Discovery v5, keeps what is sent to it, passes it on to other trusted servers, and answers
+    requests for history. Whether clients use it is up to the registry and the curators: see `waypost node authorize`.
+    """
+    from offchain.cli.services import run_mailserver
+
+    state = state_of()
+    given = overrides(
+        chain,
+        discovery={"host": host, "port": port, "bootnodes": bootnodes},
+        mailserver={"host": host, "port": tcp_port, "data": data},
+    )
+    run_mailserver(state.output, state.settings(given), key_path)

@@ -1,0 +1,162 @@
+"""What a mail server does with what peers send, apart from connections: takes envelopes, opens requests, answers.
+
+Everything is counted by outcome, and said to the peer in words that tell it what to do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from offchain.config import MailserverConfig
+from offchain.errors import StorageError
+from offchain.keys import PrivateKey, PublicKey
+from offchain.mailserver.answer import Answer, SyncAnswer
+from offchain.mailserver.archive.base import Archive
+from offchain.mailserver.archive.writer import ArchiveWriter
+from offchain.mailserver.quota import Limits, Quotas, RequestMemory
+from offchain.mailserver.retention import Retention
+from offchain.types import MAILSERVER, NodeId, TrustView
+from offchain.whisper.cipher import key_from_password
+from offchain.whisper.envelope import Envelope, EnvelopeError, Fault, PowRule
+from offchain.whisper.mail import (
+    DEFAULT_PASSWORD,
+    Failure,
+    MailError,
+    SyncRequest,
+    SyncResponse,
+    open_request,
+    request_id,
+)
+from offchain.whisper.protocol import Refusal
+
+NewEnvelopes = Callable[[Sequence[Envelope], NodeId], None]
+"""Told of envelopes that were not known before, once they are safe, and who brought them."""
+
+
+class Desk:
+    """The decisions of a mail server."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        config: MailserverConfig,
+        trust: TrustView,
+        archive: Archive,
+        writer: ArchiveWriter,
+        retention: Retention,
+        clock: Callable[[], float],
+        on_new: NewEnvelopes,
+    ) -> None:
+        self.config = config
+        self.counts: Counter[str] = Counter()
+        """How often what happened."""
+        self.archive = archive
+        self.clock = clock
+        self._key = key
+        self._trust = trust
+        self._writer = writer
+        self._retention = retention
+        self._on_new = on_new
+        self._quotas = Quotas(Limits(config.requests_per_minute, config.requests_per_minute_per_address))
+        self._requests = RequestMemory()
+        self._password_key = key_from_password(DEFAULT_PASSWORD) if config.password_requests else None
+
+    # Envelopes
+
+    async def store(self, envelopes: Sequence[Envelope], source: NodeId) -> list[Refusal]:
+        """Keep envelopes that the protocol found acceptable. Returns once they are on disk, with those not kept.
+
+        StorageError if the disk refused them: then none of them is acknowledged.
+        """
+        oldest = self._retention.oldest(self.clock())
+        kept = [envelope for envelope in envelopes if envelope.sent >= oldest]
+        try:
+            added = await self._writer.add(kept)
+        except StorageError:
+            self.counts["envelopes lost to a storage error"] += len(kept)
+            raise
+        new = [envelope for envelope, is_new in zip(kept, added, strict=True) if is_new]
+        self.counts["envelopes stored"] += len(new)
+        self.counts["envelopes known already"] += len(kept) - len(new)
+        if new:
+            self._on_new(new, source)
+        refused = [Refusal(envelope.hash, Fault.EXPIRED) for envelope in envelopes if envelope.sent < oldest]
+        self.count_refusals(refused)
+        return refused
+
+    def count_refusals(self, refused: Sequence[Refusal]) -> None:
+        """Count envelopes that were not taken, by reason."""
+        for each in refused:
+            self.counts[f"envelopes refused: {each.fault.value}"] += 1
+
+    def judge_old(self, raws: Sequence[bytes]) -> list[Envelope]:
+        """Those envelopes of another server's archive that belong into ours: they may have expired, nothing else."""
+        now = self.clock()
+        good = []
+        for raw in raws:
+            try:
+                envelope = Envelope.decode(raw)
+            except EnvelopeError:
+                self.counts["envelopes refused: not one"] += 1
+                continue
+            fault = envelope.fault(now, self.config.max_message_bytes)
+            if fault in (None, Fault.EXPIRED) and not self._has_work(envelope):
+                fault = Fault.POW
+            if fault in (None, Fault.EXPIRED):
+                good.append(envelope)
+            else:
+                self.count_refusals([Refusal(envelope.hash, fault)])
+        return good
+
+    def _has_work(self, envelope: Envelope) -> bool:
+        return any(envelope.pow(rule) >= self.config.min_pow for rule in PowRule)
+
+    # Requests
+
+    def answer(self, packet: bytes, peer: PublicKey, host: str) -> Answer | Failure:
+        """The answer to a history request, or why there is none."""
+        now = self.clock()
+        wait = self._quotas.wait(peer.node_id, host, now)
+        if wait > 0:
+            return self.refuse(packet, f"too many requests: try again in {wait:.1f} s", "too many")
+        try:
+            opened = open_request(
+                packet,
+                self._key,
+                peer,
+                now,
+                password_key=self._password_key,
+                allow_plain=self._password_key is not None,
+            )
+            request = opened.request.resolved(now, self.config.max_page)
+        except MailError as error:
+            return self.refuse(packet, str(error), "not understood")
+        if not self._requests.is_new(opened.id, opened.valid_until, now):
+            return self.refuse(packet, "the request was sent before: make a new one", "repeated")
+        self.counts["requests"] += 1
+        return Answer(self.archive, request, opened.id)
+
+    def refuse(self, packet: bytes, text: str, reason: str) -> Failure:
+        """A refusal of a history request, counted by its reason."""
+        self.counts[f"requests refused: {reason}"] += 1
+        return Failure(request_id(packet), text)
+
+    # Other servers
+
+    def is_trusted_server(self, node_id: NodeId) -> bool:
+        """Whether the node is a mail server that we relay with."""
+        return self._trust.is_trusted(MAILSERVER, node_id)
+
+    def answer_sync(self, payload: bytes, node_id: NodeId) -> SyncAnswer | SyncResponse:
+        """The answer to a sync request, or why there is none."""
+        if not self.is_trusted_server(node_id):
+            self.counts["sync requests refused"] += 1
+            return SyncResponse(final=True, error=f"not trusted: {self._trust.why(MAILSERVER, node_id)}")
+        try:
+            request = SyncRequest.decode(payload)
+        except MailError as error:
+            self.counts["sync requests refused"] += 1
+            return SyncResponse(final=True, error=str(error))
+        self.counts["sync requests"] += 1
+        return SyncAnswer(self.archive, request)

@@ -1,0 +1,177 @@
+"""The client: everything between the chain and a random trusted server, put together."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from offchain.client.broadcast import Broadcast, Listener
+from offchain.client.finder import Finder
+from offchain.client.finder_machine import Admitted, Finding
+from offchain.client.keyring import MailKey
+from offchain.client.link import MailLink
+from offchain.client.mailbox import Mailbox
+from offchain.client.pool import Pool
+from offchain.client.pool_machine import PoolEvent, What
+from offchain.config import ChainConfig, ClientConfig, DiscoveryConfig
+from offchain.contact import Contact, Source
+from offchain.discovery.service import Discovery
+from offchain.errors import DecodeError
+from offchain.keys import PrivateKey
+from offchain.node.background import background
+from offchain.node.policy_watch import PolicyWatch
+from offchain.trust import TrustChange
+from offchain.trust.nodes import TrustedNodes
+from offchain.trust.policy import Policy
+from offchain.types import Kind
+
+log = logging.getLogger("offchain.node")
+
+
+class ClientNode:
+    """A running client; `open_client` makes it.
+
+    `trust`, `discovery`, `finder`, `pool` and `mailbox` are there to be used. `pool.events` tells of nodes, `changes`
+    of trust; both have `listen()`.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        trust: TrustedNodes,
+        discovery: Discovery,
+        finder: Finder,
+        pool: Pool[MailLink],
+        mailbox: Mailbox,
+        policy: PolicyWatch,
+    ) -> None:
+        self.kind: Kind = config.kind
+        self.trust = trust
+        self.discovery = discovery
+        self.finder = finder
+        self.pool = pool
+        self.mailbox = mailbox
+        self.changes: Broadcast[TrustChange] = Broadcast()
+        """Changes of trust, of every kind of node, after the pool has acted on them."""
+        self._config = config
+        self._policy = policy
+
+    @property
+    def policy(self) -> Policy:
+        """The user's choice, as it is in force."""
+        return self._policy.policy
+
+    @property
+    def policy_error(self) -> str | None:
+        """What is wrong with the policy file; then the policy before it stays in force."""
+        return self._policy.error
+
+    async def set_policy(self, policy: Policy) -> None:
+        """Put a policy in force: nodes that it refuses are dropped before this returns. Does not write the file."""
+        self.trust.set_policy(policy)
+        self._apply_own(policy)
+        self.pool.recheck()
+        self.finder.recheck()
+
+    def status(self) -> dict[str, object]:
+        """How everything stands, as JSON: trust, pool, finder, discovery."""
+        record = self.discovery.record
+        return {
+            "schemaVersion": 1,
+            "kind": self.kind,
+            "nodeId": "0x" + record.node_id.hex(),
+            "record": record.text,
+            "trust": self.trust.status(),
+            "policyError": self.policy_error,
+            "pool": {"target": self._config.pool_target, "ready": self.pool.ready, "known": len(self.pool.nodes())},
+            "finder": self.finder.stats(),
+            "discovery": self.discovery.stats(),
+        }
+
+    # Inside
+
+    def _start(self) -> None:
+        self._apply_own(self._policy.policy)
+
+    def _apply_own(self, policy: Policy) -> None:
+        contacts = list(own_contacts(policy, self.kind))
+        self.finder.set_own(contacts)
+        self.pool.set_own(contacts)
+
+    async def _follow_trust(self) -> None:
+        async for change in self.trust.changes():
+            if not isinstance(change, TrustChange):
+                log.info("some changes of trust were missed; every node is looked up again")
+                self.pool.recheck()
+                self.finder.recheck()
+                continue
+            if change.kind == self.kind:
+                self.pool.trust_changed(
+                    change.node_id, change.trusted, change.reason, block=change.block, seen_at=change.seen_at
+                )
+                self.finder.trust_changed(change.node_id, change.trusted)
+            self.changes.publish(change)
+
+    async def _admit(self, findings: Listener[Finding]) -> None:
+        async for finding in findings:
+            if isinstance(finding, Admitted):
+                self.pool.offer(finding.contact)
+            else:
+                self.pool.events.publish(
+                    PoolEvent(time.time(), finding.node_id, What.DISCARDED, finding.reason, finding.address)
+                )
+
+
+@asynccontextmanager
+async def open_client(
+    key: PrivateKey,
+    chain: ChainConfig,
+    discovery: DiscoveryConfig,
+    client: ClientConfig,
+    policy_path: Path,
+    *,
+    keys: Iterable[MailKey] = (),
+    rng: random.Random | None = None,
+) -> AsyncIterator[ClientNode]:
+    """Run a client for as long as the block lasts.
+
+    `key` is the client's node key, `keys` open its messages. The policy file is followed: a change counts at once.
+    Raises ConfigError if the policy file is of no use, StorageError if the checkpoint is; what fails later comes out of
+    the block.
+    """
+    watch = PolicyWatch(policy_path)
+    async with TrustedNodes(chain, watch.policy) as trust, Discovery(key, discovery) as network:
+        pool = Pool(client, trust, partial(MailLink.connect, key), rng=rng)
+        finder = Finder(
+            client.kind,
+            trust,
+            network,
+            memory=client.untrusted_memory,
+            trusted_ids=lambda: (node.node_id for node in trust.nodes(client.kind)),
+            hungry=lambda: pool.hungry,
+            rng=rng,
+        )
+        mailbox = Mailbox(pool, key, keys, request_timeout=client.request_timeout, rng=rng)
+        node = ClientNode(client, trust, network, finder, pool, mailbox, watch)
+        with finder.findings.listen() as findings:
+            async with background(
+                pool.run(), finder.run(), node._admit(findings), node._follow_trust(), watch.run(node.set_policy)
+            ):
+                node._start()
+                yield node
+
+
+def own_contacts(policy: Policy, kind: Kind) -> Iterable[Contact]:
+    """The user's own nodes of a kind; one whose text cannot be read is left out, with a warning."""
+    for own in policy.own:
+        if own.kind != kind:
+            continue
+        try:
+            yield Contact.parse(own.text, Source.OWN)
+        except DecodeError as error:
+            log.warning("your own node %s cannot be used: %s", own.label or own.text[:20], error)

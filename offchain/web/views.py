@@ -1,0 +1,153 @@
+"""Everything the interface shows, as JSON. Identities are 0x and hex digits, times Unix seconds."""
+
+from __future__ import annotations
+
+from offchain.client.history import Asked, Finished, PageRead, Received, ServerFailed, Waiting
+from offchain.client.mailbox import Mail, MailEvent, Stored
+from offchain.client.pool_machine import PoolEvent, PoolNode
+
+Json = dict[str, object]
+
+
+def hexed(data: bytes | None) -> str | None:
+    """0x and hex digits; None for nothing."""
+    return None if not data else "0x" + data.hex()
+
+
+def pool_node(node: PoolNode) -> Json:
+    """A node in the pool."""
+    return {
+        "nodeId": hexed(node.contact.node_id),
+        "enode": node.contact.enode,
+        "address": node.contact.address,
+        "source": node.contact.source.value,
+        "own": node.own,
+        "state": node.state.value,
+        "since": node.since,
+        "failures": node.failures,
+        "reason": node.reason or None,
+        "retryAt": node.retry_at,
+    }
+
+
+def pool_event(event: PoolEvent) -> Json:
+    """Something that happened to a node."""
+    return {
+        "time": event.time,
+        "nodeId": hexed(event.node_id),
+        "what": event.what.value,
+        "reason": event.reason,
+        "address": event.address,
+        "own": event.own,
+        "connected": event.connected,
+        "block": event.block,
+        "reactionSeconds": event.reaction,
+    }
+
+
+def trusted_node(node: TrustedNode) -> Json:
+    """A node that is trusted."""
+    return {
+        "nodeId": hexed(node.node_id),
+        "provider": node.provider,
+        "expiresAt": node.expires_at,
+        "own": node.own,
+    }
+
+
+def trust_change(change: TrustChange) -> Json:
+    """A node that is trusted from now on, or not any more."""
+    return {
+        "time": change.seen_at,
+        "kind": change.kind,
+        "nodeId": hexed(change.node_id),
+        "trusted": change.trusted,
+        "reason": change.reason,
+        "block": change.block,
+    }
+
+
+def explanation(found: Explanation) -> Json:
+    """Whether a node is trusted, and the chain of reasons."""
+    return {
+        "trusted": found.trusted,
+        "reasons": list(found.reasons),
+        "provider": found.provider,
+        "block": found.block,
+        "transaction": hexed(found.tx),
+    }
+
+
+def mail_event(event: MailEvent) -> Json:
+    """A line of the stream of a fetch: {"progress": ..}, {"message": ..} or {"done": ..}."""
+    match event:
+        case Mail():
+            return {"message": _mail(event)}
+        case Asked(node_id, page):
+            return {"progress": {"what": "asked", "nodeId": hexed(node_id), "page": page}}
+        case PageRead():
+            return {
+                "progress": {
+                    "what": "page",
+                    "nodeId": hexed(event.node_id),
+                    "page": event.page,
+                    "envelopes": event.envelopes,
+                    "cursor": hexed(event.cursor),
+                    "seconds": event.seconds,
+                }
+            }
+        case ServerFailed(node_id, reason):
+            return {"progress": {"what": "failed", "nodeId": hexed(node_id), "reason": reason}}
+        case Waiting(reason):
+            return {"progress": {"what": "waiting", "reason": reason}}
+        case Finished():
+            return {
+                "done": {
+                    "complete": event.complete,
+                    "reason": event.reason,
+                    "envelopes": event.envelopes,
+                    "pages": event.pages,
+                    "servers": [hexed(node_id) for node_id in event.servers],
+                    "cursor": hexed(event.cursor),
+                }
+            }
+        case Received():
+            raise AssertionError("a mailbox gives Mail, not Received")
+
+
+def stored(result: Stored) -> Json:
+    """What one server did with one message."""
+    return {
+        "hash": hexed(result.envelope),
+        "nodeId": hexed(result.node_id),
+        "stored": result.refusal is None,
+        "reason": result.refusal,
+    }
+
+
+def _mail(mail: Mail) -> Json:
+    envelope, opened = mail.envelope, mail.opened
+    view: Json = {
+        "hash": hexed(envelope.hash),
+        "sent": envelope.sent,
+        "ttl": envelope.ttl,
+        "topic": hexed(envelope.topic),
+        "bytes": len(envelope.raw),
+        "nodeId": hexed(mail.node_id),
+        "opened": opened is not None,
+    }
+    if opened is not None:
+        signer = opened.message.signer
+        view["key"] = opened.label
+        view["payload"] = hexed(opened.message.payload) or "0x"
+        view["text"] = _text(opened.message.payload)
+        view["signer"] = None if signer is None else hexed(signer.to_bytes())
+    return view
+
+
+def _text(payload: bytes) -> str | None:
+    """The payload if it is text."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None

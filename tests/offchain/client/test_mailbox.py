@@ -1,0 +1,267 @@
+"""The mailbox over fake servers: reading with failover, sending with acknowledgements."""
+
+import asyncio
+import time
+from contextlib import aclosing
+
+import pytest
+
+from offchain.client.history import Asked, Finished, PageRead, Query, ServerFailed
+from offchain.client.keyring import PersonalKey, SharedKey
+from offchain.client.mailbox import Mail, Undeliverable
+from offchain.client.pool_machine import State
+from offchain.whisper.cipher import seal_asym, seal_sym
+from offchain.whisper.envelope import Envelope
+from tests.support.client import FakeServer, Setting, cursor_of, key, running
+
+TOPIC = b"\x01\x02\x03\x00"
+START = 1_700_000_000
+SHARED = SharedKey("sonnets", b"\x05" * 32, TOPIC)
+
+
+def letter(number, text=b"hello", topic=TOPIC):
+    return Envelope.create(START + number + 50, 50, topic, seal_sym(SHARED.key, text, nonce=number.to_bytes(12, "big")))
+
+
+LETTERS = sorted((letter(number, b"letter %d" % number) for number in range(10)), key=cursor_of)
+
+
+def query(**changes):
+    return Query(**{"topics": (TOPIC,), "lower": START, "upper": START + 100, "page_size": 4, **changes})
+
+
+async def read(mailbox, *args, **kwargs):
+    """Everything a query gives: all events, and the texts of its mails."""
+    events = [event async for event in mailbox.fetch(*args, **kwargs)]
+    return events, [event.opened.message.payload for event in events if isinstance(event, Mail) and event.opened]
+
+
+async def test_reads_page_after_page_and_opens_what_it_has_the_key_of():
+    server = FakeServer(1, LETTERS)
+    async with running(server, keys=[SHARED]) as setting:
+        events, texts = await read(setting.mailbox, query())
+
+    assert texts == [b"letter %d" % number for number in range(10)]
+    assert [event.page for event in events if isinstance(event, PageRead)] == [1, 2, 3]
+    assert events[-1] == Finished(True, "the end of the range was reached", 10, 3, (server.node_id,), None)
+    assert [request.cursor for request in server.requests] == [b"", cursor_of(LETTERS[3]), cursor_of(LETTERS[7])]
+
+
+async def test_mails_without_a_key_come_unopened():
+    async with running(FakeServer(1, LETTERS[:1]), keys=[SHARED]) as setting:
+        events, texts = await read(setting.mailbox, query(), keys=[])
+
+    (mail,) = [event for event in events if isinstance(event, Mail)]
+    assert texts == []
+    assert mail.opened is None
+    assert mail.envelope == LETTERS[0]
+
+
+async def test_opens_what_was_sealed_to_a_personal_key_and_says_who_signed_and_which_key_it_was():
+    sender, recipient = key(50), key(51)
+    mail = Envelope.create(START + 50, 50, TOPIC, seal_asym(recipient.public, b"for you", sender))
+    async with running(FakeServer(1, [mail]), keys=[SHARED]) as setting:
+        events, texts = await read(setting.mailbox, query(), keys=[SHARED, PersonalKey("mine", recipient)])
+
+    opened = events[1].opened if isinstance(events[1], Mail) else events[-3].opened
+    assert texts == [b"for you"]
+    assert opened.label == "mine"
+    assert opened.message.signer == sender.public
+
+
+@pytest.mark.parametrize("trick", ["cut", "refuse", "nonsense", "foreign"])
+async def test_another_server_continues_when_one_fails(trick):
+    bad = [FakeServer(number, LETTERS, trick) for number in (1, 2)]
+    good = FakeServer(3, LETTERS)
+    async with running(*bad, good, keys=[SHARED]) as setting:
+        events, texts = await read(setting.mailbox, query())
+
+    assert texts == [b"letter %d" % number for number in range(10)]
+    assert events[-1].complete
+    assert len([event for event in events if isinstance(event, ServerFailed)]) <= 2
+
+
+async def test_a_server_dropped_in_the_middle_is_left_and_the_rest_comes_from_another():
+    servers = [FakeServer(number, LETTERS) for number in (1, 2)]
+    async with running(*servers, keys=[SHARED]) as setting:
+        events, dropped = [], None
+        async for event in setting.mailbox.fetch(query()):
+            events.append(event)
+            if isinstance(event, PageRead) and dropped is None:
+                dropped = event.node_id
+                setting.distrust(dropped)
+
+    mails = [event for event in events if isinstance(event, Mail)]
+    (failed,) = [event for event in events if isinstance(event, ServerFailed)]
+    assert [mail.envelope for mail in mails] == LETTERS
+    assert failed == ServerFailed(dropped, "curator delisted provider 1")
+    assert dropped not in {event.node_id for event in events[events.index(failed) :] if isinstance(event, Asked)}
+
+
+async def test_a_silent_server_is_reported_and_another_asked():
+    silent = FakeServer(1, LETTERS, *["silent"] * 9)
+    async with running(silent, timeout=0.01, keys=[SHARED]) as setting:
+        setting.pool.offer(FakeServer(2).contact)
+        events = []
+        async with aclosing(setting.mailbox.fetch(query())) as stream:
+            async for event in stream:
+                events.append(event)
+                if isinstance(event, ServerFailed):
+                    break
+        state = {node.contact.node_id: node.state for node in setting.pool.nodes()}[silent.node_id]
+
+    assert events[-1] == ServerFailed(silent.node_id, "it was silent for 0.01 s")
+    assert state is not State.READY
+
+
+async def test_says_that_it_waits_when_no_server_is_ready_and_goes_on_when_one_is():
+    late = FakeServer(1, LETTERS)
+    setting = Setting(late, keys=[SHARED])
+    task = asyncio.create_task(setting.pool.run())
+    events = []
+    async for event in setting.mailbox.fetch(query()):
+        events.append(type(event).__name__)
+        if events == ["Waiting"]:
+            setting.pool.offer(late.contact)
+    task.cancel()
+    await asyncio.wait([task, *late.tasks])
+
+    assert events[:2] == ["Waiting", "Asked"]
+    assert events[-1] == "Finished"
+
+
+async def test_two_queries_at_a_time_do_not_share_a_connection():
+    servers = [FakeServer(number, LETTERS) for number in (1, 2)]
+    async with running(*servers, keys=[SHARED]) as setting:
+        (_, first), (_, second), (_, third) = await asyncio.gather(*(read(setting.mailbox, query()) for _ in range(3)))
+
+    assert first == second == third == [b"letter %d" % number for number in range(10)]
+
+
+async def test_a_query_that_is_left_early_keeps_its_connection_busy_until_the_server_is_done():
+    server = FakeServer(1, LETTERS, "endless")
+    async with running(server, keys=[SHARED]) as setting:
+        async with aclosing(setting.mailbox.fetch(query())) as stream:
+            await anext(stream)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await anext(stream)
+        ((_, link),) = setting.pool.links()
+
+        assert link.busy
+        assert link.stuck(asyncio.get_running_loop().time() + 31.0)
+
+
+async def test_mail_that_nobody_asked_for_is_ignored():
+    server = FakeServer(1, LETTERS)
+    async with running(server, keys=[SHARED]) as setting:
+        (peer,) = server.peers
+        await peer.send("shh", 127, b"\xff")
+        await peer.send("shh", 125, b"\xff")
+        await peer.other.read_up()
+        _, texts = await read(setting.mailbox, query())
+
+    assert len(texts) == 10
+
+
+async def test_posts_to_as_many_servers_as_asked_and_says_who_stored_it():
+    servers = [FakeServer(number) for number in (1, 2, 3)]
+    async with running(*servers, keys=[SHARED]) as setting:
+        envelope = await setting.mailbox.compose(b"hello", TOPIC, SHARED.key)
+        results = await setting.mailbox.post([envelope], copies=2)
+
+    holders = {server.node_id for server in servers if server.stored == [envelope]}
+    assert len(holders) == 2
+    assert {result.node_id for result in results} == holders
+    assert all(result.refusal is None and result.envelope == envelope.hash for result in results)
+
+
+async def test_composes_with_the_proof_of_work_that_servers_require():
+    strict = FakeServer(1)
+    strict.min_pow = 0.5
+    async with running(strict, keys=[SHARED]) as setting:
+        envelope = await setting.mailbox.compose(b"hello", TOPIC, key(51).public, sign_with=key(50))
+        results = await setting.mailbox.post([envelope], copies=1)
+
+    assert envelope.pow() >= 0.5
+    assert results[0].refusal is None
+
+
+async def test_says_why_when_no_server_takes_a_message():
+    async with running(FakeServer(1), keys=[SHARED]) as setting:
+        old = Envelope.create(int(time.time()) - 500, 50, TOPIC, b"too late")
+
+        with pytest.raises(Undeliverable, match="very old envelope"):
+            await setting.mailbox.post([old])
+
+
+async def test_a_server_that_refuses_is_replaced_by_another():
+    picky, others = FakeServer(1), [FakeServer(number) for number in (2, 3)]
+    picky.min_pow = 1e6
+    async with running(picky, *others, keys=[SHARED]) as setting:
+        envelope = await setting.mailbox.compose(b"hello", TOPIC, SHARED.key, min_pow=0.001)
+        results = await setting.mailbox.post([envelope], copies=2)
+
+    assert {result.node_id for result in results if result.refusal is None} == {server.node_id for server in others}
+
+
+async def test_posts_many_messages_in_few_packets():
+    servers = [FakeServer(number) for number in (1, 2)]
+    async with running(*servers, keys=[SHARED]) as setting:
+        now = int(time.time())
+        envelopes = [Envelope.create(now + 50, 50, TOPIC, number.to_bytes(2, "big")) for number in range(200)]
+        results = await setting.mailbox.post(envelopes, copies=2)
+
+    assert [server.packets for server in servers] == [4, 4]
+    assert all(set(server.stored) == set(envelopes) for server in servers)
+    assert len(results) == 400
+
+
+async def test_says_which_of_many_messages_nobody_took_and_keeps_the_rest():
+    server = FakeServer(1)
+    async with running(server, keys=[SHARED]) as setting:
+        now = int(time.time())
+        good = [Envelope.create(now + 50, 50, TOPIC, number.to_bytes(2, "big")) for number in range(5)]
+        old = Envelope.create(now - 500, 50, TOPIC, b"too late")
+
+        with pytest.raises(Undeliverable) as caught:
+            await setting.mailbox.post([*good, old], copies=1)
+
+    assert caught.value.lost == [old]
+    assert set(server.stored) == set(good)
+    assert {result.envelope for result in caught.value.results if result.refusal is None} == {e.hash for e in good}
+
+
+async def test_envelopes_that_a_server_does_not_want_do_not_hold_up_the_others():
+    server = FakeServer(1)
+    server.min_pow = 0.5
+    async with running(server, keys=[SHARED]) as setting:
+        good = [await setting.mailbox.compose(b"letter %d" % number, TOPIC, SHARED.key) for number in range(3)]
+        expiry = int(time.time()) + 50
+        mails = (Envelope.create(expiry, 50, TOPIC, bytes((number,)) * 200) for number in range(256))
+        weak = next(mail for mail in mails if mail.best_pow() < 0.5)
+
+        with pytest.raises(Undeliverable, match=r"asks for a proof of work of 0\.5"):
+            await setting.mailbox.post([*good, weak], copies=1)
+
+    assert set(server.stored) == set(good)
+
+
+async def test_says_that_nobody_is_ready():
+    setting = Setting(timeout=0.0)
+
+    with pytest.raises(Undeliverable, match="none is ready"):
+        await setting.mailbox.post([LETTERS[0]])
+
+
+async def test_a_connection_that_ends_fails_the_message_on_it():
+    server = FakeServer(1)
+    async with running(server, keys=[SHARED]) as setting:
+        server.confirmations = False
+        ((_, link),) = setting.pool.links()
+        waiting = asyncio.ensure_future(link.store([LETTERS[0]]))
+        await asyncio.sleep(0)
+        link.close("curator delisted provider 1")
+
+        with pytest.raises(Exception, match="curator delisted provider 1"):
+            await waiting
