@@ -154,6 +154,7 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     /// @inheritdoc IBallotBox
     function sweepSurplus() external nonReentrant {
         uint256 amount = token.balanceOf(address(this)) - totalTokens;
+        // slither-disable-next-line incorrect-equality  nothing depends on the amount being just zero, or not
         if (amount == 0) revert NothingToSweep();
 
         _addToTotal(amount);
@@ -212,6 +213,7 @@ contract BallotBox is IBallotBox, Ownable2Step, ReentrancyGuardTransient, Multic
     {
         Poll storage poll = _polls[pollId];
         _checkClosable(pollId, poll);
+        // slither-disable-next-line uninitialized-local  all zero until it is filled in
         Division memory the;
         (outcome, rest) = _divide(the, _counts[pollId], poll, terms, stake);
 

@@ -192,8 +192,10 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         uint96 stake = parameters.packedListing(listing.version).minDeposit();
         (uint256 version, PackedVotingTerms terms) = parameters.latestVoting();
 
-        // Tokens first, for the ballot box starts the poll when it has them; the guard holds meanwhile.
+        // Tokens first, for the ballot box starts the poll when it has them. The guard is on every function that a token
+        // could call meanwhile and that would mind, and the ballot box itself calls nobody but the token's balanceOf.
         token.safeTransferFrom(msg.sender, address(ballotBox), stake);
+        // slither-disable-next-line reentrancy-no-eth
         pollId = ballotBox.startPoll(terms.commitPeriod(), terms.revealPeriod(), terms.slash(), stake);
         (listing.pollId, listing.challengeVersion) = (uint40(pollId), uint16(version));
         _challenges[pollId] = Challenge(msg.sender, stake);
@@ -219,7 +221,8 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         PackedVotingTerms terms = _votingTerms[listing.challengeVersion];
         bool wasListed = listing.state == State.Listed;
 
-        // Refuses while votes can still come in. The ballot box calls nobody.
+        // Refuses while votes can still come in. The ballot box calls nobody, so nothing can come between.
+        // slither-disable-next-line reentrancy-no-eth
         IBallotBox.Outcome outcome = _close(listing, pollId, terms);
         listing.pollId = 0;
         listing.coolUntil = uint40(block.timestamp + terms.cooldown());
@@ -230,6 +233,7 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
         stored.pollId = 0;
 
         emit ChallengeResolved(providerId, kind, pollId, outcome);
+        // slither-disable-next-line incorrect-equality  an enumeration, not an amount
         if (wasListed && listing.state == State.None) {
             _setVerdict(providerId, kind, Verdict(Status.Rejected, 0, 0));
         }
@@ -250,6 +254,7 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
     /// @inheritdoc ITokenCurator
     function stakeOf(uint256 providerId, uint256 kind) external view returns (uint256) {
         Listing memory listing = _listings[providerId][kind];
+        // slither-disable-next-line incorrect-equality  an enumeration, not an amount
         return listing.state == State.None ? 0 : parameters.packedListing(listing.version).minDeposit();
     }
 
@@ -317,6 +322,7 @@ contract TokenCurator is VerdictBook, ITokenCurator, ReentrancyGuardTransient, M
 
     /// @dev A listing that ends otherwise than by a vote keeps its deposit, for its admin to withdraw, and cools down.
     function _cool(Listing storage listing) private {
+        // slither-disable-next-line unused-return  the version does not matter here
         (, PackedVotingTerms terms) = parameters.latestVoting();
         listing.state = State.None;
         listing.readyAt = 0;
