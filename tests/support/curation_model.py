@@ -54,8 +54,10 @@ class Poll:
     pool: int = 0
     weight_left: int = 0
     claim_end: int = 0
+    whole: int = 0
+    """The pool as it was when the poll was closed."""
     paid: int = 0
-    """How much of the pool was claimed."""
+    """How much of it was claimed."""
 
     def side(self, choice: int) -> int:
         """The weight revealed for a choice."""
@@ -274,6 +276,7 @@ class Model:
             else:
                 listing.deposit += rest
         self.reserve -= paid
+        poll.whole = poll.pool
         poll.claim_end = now + voting.claim_window
         listing.poll, listing.cool_until = 0, now + voting.cooldown
         if poll.outcome == FOR:
