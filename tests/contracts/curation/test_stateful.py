@@ -50,10 +50,11 @@ SEEN: Counter = Counter()
 """How often each step was carried out or refused, and why."""
 
 WEIGHTS = {
-    "deposit": 2, "withdraw": 3, "apply": 5, "finalise": 5, "top_up": 2, "take": 3, "announce_exit": 2, "exit": 3,
-    "lapse": 2, "challenge": 8, "commit": 14, "copy": 2, "reveal": 14, "resolve": 9, "claim": 7, "sweep": 2,
-    "terms": 2, "donate": 1, "sweep_surplus": 1, "wait": 14,
+    "deposit": 2, "withdraw": 3, "apply": 5, "finalise": 6, "top_up": 3, "take": 4, "announce_exit": 4, "exit": 4,
+    "lapse": 2, "challenge": 9, "commit": 20, "copy": 3, "reveal": 20, "resolve": 9, "claim": 8, "sweep": 2,
+    "terms": 2, "donate": 1, "sweep_surplus": 1, "wait": 5,
 }  # fmt: skip
+"""How often each kind of step is tried."""
 
 
 class CurationMachine:
@@ -73,6 +74,8 @@ class CurationMachine:
 
     def run(self, steps: int) -> None:
         """So many steps, everything checked after each; then the ends."""
+        for key in self.draw.sample(KEYS, self.draw.randint(1, 3)):
+            self._list(key)
         for _ in range(steps):
             name = self.draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             getattr(self, f"_{name}")()
@@ -164,6 +167,14 @@ class CurationMachine:
 
     # Steps
 
+    def _list(self, key):
+        """So that there is something to begin with."""
+        admin, amount = self.people[key[0] - 1], self.model.terms.listing.min_deposit + self.draw.choice((0, 1, 10**20))
+        self._do(("apply", admin, key, amount), self.play.curator.applyFor, *key, amount, URI)
+        if self.draw.random() < 0.8:
+            self._pass(HOUR)
+            self._do(("finalise", None, [key]), self.play.curator.finalise, [key])
+
     def _deposit(self):
         who, amount = self._who(), self.draw.choice((0, 1, 50 * TOKEN))
         self._do(("deposit", who, amount), self.play.box.deposit, amount, by=who)
@@ -183,6 +194,9 @@ class CurationMachine:
 
     def _finalise(self):
         keys = self.draw.choices(KEYS, k=self.draw.randint(0, 4))
+        if applied := [key for key in KEYS if self.model.listing(key).state == APPLIED and self.draw.random() < 0.7]:
+            keys = [*keys, *applied]
+            self._until(self.model.listing(applied[0]).ready_at, 0.6)
         self._do(("finalise", None, keys), self.play.curator.finalise, keys)
 
     def _top_up(self):
@@ -202,28 +216,37 @@ class CurationMachine:
     def _exit(self):
         announced = [key for key in KEYS if self.model.listing(key).ready_at and self.model.listing(key).state == LISTED]
         key = self.draw.choice(announced or KEYS)
+        if announced:
+            self._until(self.model.listing(key).ready_at, 0.7)
         self._do(("exit", self._admin(key), key), self.play.curator.exit, *key)
 
     def _lapse(self):
         key = self._key(LISTED)
         self._do(("lapse", None, key), self.play.curator.lapse, *key)
 
-    def _challenge(self):
-        listed = [key for key in KEYS if self.model.listing(key).state != NOT_LISTED]
-        key = self.draw.choice(listed or KEYS)
+    def _challenge(self) -> None:
+        listed = [key for key in KEYS if self.model.listing(key).state != NOT_LISTED and not self.model.listing(key).poll]
+        if not listed and self.draw.random() < 0.8:
+            self._apply()
+            return
+        key = self.draw.choice(listed if listed and self.draw.random() < 0.8 else KEYS)
+        self._until(self.model.listing(key).cool_until, 0.5)
         self._do(("challenge", self._who(), key), self.play.curator.challenge, *key, URI)
 
-    def _commit(self):
-        who, number, choice = self._who(), self._poll(), self.draw.randint(0, 1)
+    def _commit(self) -> None:
+        if not self._committing() and self.draw.random() < 0.8:
+            self._challenge()
+            return
+        who, number, choice = self._who(), self._poll(committing=True), int(self.draw.random() < 0.6)
         balance = self.model.balances[who.address] // UNIT * UNIT
-        weight = self.draw.choice((0, 1, UNIT, 30 * TOKEN, 60 * TOKEN, 60 * TOKEN, 90 * TOKEN, balance, balance + UNIT))
+        weight = self.draw.choice((0, 1, UNIT, *[30 * TOKEN, 60 * TOKEN, 70 * TOKEN] * 2, balance, balance + UNIT))
         commitment = self.play.box.commitmentOf(number, who, choice, salt_of(who, number))
         if self._do(("commit", who, number, choice, weight), self.play.box.commit, number, commitment, weight):
             self.votes[number, who.address] = (choice, weight)
 
     def _copy(self):
         """19, NoVoteCopy: commit what somebody else committed, and reveal with the other's choice and salt."""
-        number, who = self._poll(), self._who()
+        number, who = self._poll(committing=True), self._who()
         others = [address for poll, address in self.votes if poll == number and address != who.address]
         if not others:
             return
@@ -234,18 +257,20 @@ class CurationMachine:
             ("commit", who, number, choice, weight), self.play.box.commit, number, commitment, weight, copied=True
         )
 
-    def _reveal(self):
+    def _reveal(self) -> None:
         pending = [
             (number, address)
             for number, poll in self.model.polls.items()
             for address, vote in poll.votes.items()
             if poll.outcome == OPEN and not vote.revealed
         ]
+        if not pending and self.draw.random() < 0.8:
+            self._commit()
+            return
         if pending and self.draw.random() < 0.9:
             number, address = self.draw.choice(pending)
             poll = self.model.polls[number]
-            if self.wire.now() < poll.commit_end and self.draw.random() < 0.7:
-                self._pass(poll.commit_end - self.wire.now())
+            self._until(poll.commit_end, 0.3)
         else:
             number, address = self._poll(), self._who().address
         vote = self.model.polls.get(number) and self.model.polls[number].votes.get(address)
@@ -257,20 +282,28 @@ class CurationMachine:
             ("reveal", address, number, choice, weight), self.play.box.reveal, number, choice, weight, salt
         )
 
-    def _resolve(self):
+    def _resolve(self) -> None:
         challenged = [key for key in KEYS if self.model.listing(key).poll]
+        if not challenged and self.draw.random() < 0.8:
+            self._challenge()
+            return
         key = self.draw.choice(challenged or KEYS)
-        if challenged and self.draw.random() < 0.7:
-            self._pass(max(0, self.model.polls[self.model.listing(key).poll].reveal_end - self.wire.now()))
+        if challenged:
+            poll = self.model.polls[self.model.listing(key).poll]
+            secret = any(not vote.revealed for vote in poll.votes.values())
+            self._until(poll.reveal_end, 0.2 if secret or not poll.votes else 0.9)
         self._do(("resolve", self._who(), key), self.play.curator.resolve, *key)
 
-    def _claim(self):
+    def _claim(self) -> None:
         winners = [
             (number, address)
             for number, poll in self.model.polls.items()
             for address in poll.votes
             if self.model.claimable(number, address)
         ]
+        if not winners and self.draw.random() < 0.8:
+            self._resolve()
+            return
         if winners and self.draw.random() < 0.8:
             number, address = self.draw.choice(winners)
         else:
@@ -299,7 +332,7 @@ class CurationMachine:
         self._do(("sweep_surplus", None), self.play.box.sweepSurplus)
 
     def _wait(self):
-        self._pass(self.draw.choice((600, HOUR, HOUR, 2 * HOUR, DAY)))
+        self._pass(self.draw.choice((60, 600, HOUR, 2 * HOUR, DAY)))
 
     # Ends
 
@@ -417,12 +450,23 @@ class CurationMachine:
     def _admin(self, key):
         return self.people[key[0] - 1] if self.draw.random() < 0.9 else self._who()
 
-    def _poll(self) -> int:
+    def _poll(self, committing: bool = False) -> int:
         """A poll, rather an open one; now and then one that there is not."""
         running = [number for number, poll in self.model.polls.items() if poll.outcome == OPEN]
-        if running and self.draw.random() < 0.85:
+        if committing:
+            running = self._committing() or running
+        if running and self.draw.random() < 0.9:
             return self.draw.choice(running)
         return self.draw.randint(0, len(self.model.polls) + 1)
+
+    def _committing(self) -> list[int]:
+        now = self.wire.now()
+        return [number for number, poll in self.model.polls.items() if not poll.outcome and now < poll.commit_end]
+
+    def _until(self, time: int, chance: float) -> None:
+        """Now and then, wait until it is time."""
+        if self.draw.random() < chance and self.wire.now() < time:
+            self._pass(time - self.wire.now())
 
 
 @pytest.fixture(scope="module")
