@@ -9,7 +9,7 @@ from scripts.deploy_token_curator import deploy
 from scripts.terms import TOKEN
 from tests.support.curation import Play, endow
 
-ROLES = {"challenger": 7, "alice": 8, "bob": 9, "carol": 3, "resolver": 4, "treasury": 6}
+ROLES = {"challenger": 7, "alice": 8, "bob": 9, "carol": 2, "resolver": 4, "treasury": 6}
 """Voters are alice, bob and carol."""
 
 
@@ -54,3 +54,8 @@ def listed(play, provider):
     """Provider 1, listed for mail servers."""
     play.list(provider)
     return provider
+
+
+@pytest.fixture(scope="module")
+def vote(play):
+    return play.vote
