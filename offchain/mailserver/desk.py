@@ -5,6 +5,7 @@ Everything is counted by outcome, and said to the peer in words that tell it wha
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -67,23 +68,29 @@ class Desk:
     async def store(self, envelopes: Sequence[Envelope], source: NodeId) -> list[Refusal]:
         """Keep envelopes that the protocol found acceptable. Returns once they are on disk, with those not kept.
 
-        StorageError if the disk refused them: then none of them is acknowledged.
+        StorageError if the disk refused them: then none of them is acknowledged. Whoever stops waiting changes nothing:
+        what is on its way to the disk gets there, and is told of.
         """
         oldest = self._retention.oldest(self.clock())
         kept = [envelope for envelope in envelopes if envelope.sent >= oldest]
-        try:
-            added = await self._writer.add(kept)
-        except StorageError:
-            self.counts["envelopes lost to a storage error"] += len(kept)
-            raise
-        new = [envelope for envelope, is_new in zip(kept, added, strict=True) if is_new]
-        self.counts["envelopes stored"] += len(new)
-        self.counts["envelopes known already"] += len(kept) - len(new)
-        if new:
-            self._on_new(new, source)
+        writing = asyncio.ensure_future(self._write(kept, source))
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits any more
+        await asyncio.shield(writing)
         refused = [Refusal(envelope.hash, Fault.EXPIRED) for envelope in envelopes if envelope.sent < oldest]
         self.count_refusals(refused)
         return refused
+
+    async def _write(self, envelopes: Sequence[Envelope], source: NodeId) -> None:
+        try:
+            added = await self._writer.add(envelopes)
+        except StorageError:
+            self.counts["envelopes lost to a storage error"] += len(envelopes)
+            raise
+        new = [envelope for envelope, is_new in zip(envelopes, added, strict=True) if is_new]
+        self.counts["envelopes stored"] += len(new)
+        self.counts["envelopes known already"] += len(envelopes) - len(new)
+        if new:
+            self._on_new(new, source)
 
     def count_refusals(self, refused: Sequence[Refusal]) -> None:
         """Count envelopes that were not taken, by reason."""

@@ -250,6 +250,7 @@ class Session:
         if round_.failure is not None:
             log.info("catching up with %s stopped: %s", short(self.node_id), round_.failure)
         self._even = round_.succeeded
+        self._desk.counts["catching up: done" if self._even else "catching up: failed"] += 1
 
     async def _read_page(self, round_: CatchUp) -> None:
         asked = round_.request
