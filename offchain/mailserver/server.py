@@ -128,7 +128,7 @@ class Mailserver:
             await self._writer.stop()
         finally:
             try:
-                await self._tasks.__aexit__(kind, error, traceback)
+                await self._end_tasks(error)
             finally:
                 self._close_archive()
 
@@ -223,6 +223,16 @@ class Mailserver:
                     await session.quiet.wait()
         except TimeoutError:
             log.info("stopping before everything was answered")
+
+    async def _end_tasks(self, error: BaseException | None) -> None:
+        """Wait for the tasks, all of which have been told to end. A single error comes out as it is, not in a group."""
+        cancelled = error if isinstance(error, asyncio.CancelledError) else None
+        try:
+            await self._tasks.__aexit__(type(cancelled) if cancelled else None, cancelled, None)
+        except BaseExceptionGroup as errors:
+            if len(errors.exceptions) == 1:
+                raise errors.exceptions[0] from None
+            raise
 
     def _close_archive(self) -> None:
         if self._given_archive is None:
