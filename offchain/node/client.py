@@ -58,7 +58,6 @@ class ClientNode:
         self.mailbox = mailbox
         self.changes: Broadcast[TrustChange] = Broadcast()
         """Changes of trust, of every kind of node, after the pool has acted on them."""
-        self._config = config
         self._policy = policy
 
     @property
@@ -88,7 +87,7 @@ class ClientNode:
             "record": record.text,
             "trust": self.trust.status(),
             "policyError": self.policy_error,
-            "pool": {"target": self._config.pool_target, "ready": self.pool.ready, "known": len(self.pool.nodes())},
+            "pool": {"target": self.pool.target, "ready": self.pool.ready, "known": len(self.pool.nodes())},
             "finder": self.finder.stats(),
             "discovery": self.discovery.stats(),
         }
