@@ -142,7 +142,7 @@ class Session:
                 self._slots.release()
             await self._acknowledge(replace(received, refused=(*received.refused, *refused)), stored=True)
         except StorageError as error:
-            log.warning("envelopes could not be stored: %s", error)
+            self._desk.storage_failed(error)
             await self._acknowledge(received, stored=False)
         finally:
             self._done()
@@ -202,7 +202,7 @@ class Session:
                 await self._shh.send_many(packets)
                 await asyncio.sleep(0)  # others have requests too
         except StorageError as error:
-            log.warning("a request could not be answered: %s", error)
+            self._desk.storage_failed(error)
             failure = self._desk.refuse(packet, "this server cannot read its archive now", "storage error")
             await self._shh.send(Code.REQUEST_COMPLETE, failure.encode())
         self._desk.counts["envelopes sent"] += answer.envelopes
@@ -284,7 +284,7 @@ class Session:
                 await self._shh.send_many(answer.step())
                 await asyncio.sleep(0)
         except StorageError as error:
-            log.warning("a server could not be synchronised: %s", error)
+            self._desk.storage_failed(error)
             failure = SyncResponse(final=True, error="this server cannot read its archive now")
             await self._shh.send(Code.SYNC_RESPONSE, failure.encode())
 

@@ -204,7 +204,7 @@ def test_only_trusted_servers_may_synchronise():
     assert isinstance(world.desk.answer_sync(request, OTHER_SERVER.public.node_id), SyncAnswer)
     refused = world.desk.answer_sync(request, STRANGER.public.node_id)
 
-    assert refused == SyncResponse(final=True, error="not trusted: it is not in the list")
+    assert refused == SyncResponse(final=True, error="this server does not trust yours")
 
 
 def test_a_sync_request_that_is_none_is_refused():

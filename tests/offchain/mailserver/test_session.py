@@ -370,5 +370,5 @@ async def test_a_stranger_gets_no_sync():
         await until(lambda: world.shh.of_code(Code.SYNC_RESPONSE))
 
     (payload,) = world.shh.of_code(Code.SYNC_RESPONSE)
-    assert SyncResponse.decode(payload).error == "not trusted: it is not in the list"
+    assert SyncResponse.decode(payload).error == "this server does not trust yours"
     assert SyncResponse.decode(payload).envelopes == ()
