@@ -24,11 +24,11 @@ from offchain.discovery.service import Discovery
 from offchain.errors import DecodeError
 from offchain.keys import PrivateKey
 from offchain.node.background import background
-from offchain.node.policy_watch import PolicyWatch
-from offchain.trust import TrustChange
+from offchain.node.policy_watch import PolicyWatch, default_policy
 from offchain.trust.nodes import TrustedNodes
 from offchain.trust.policy import Policy
-from offchain.types import Kind
+from offchain.trust.trusted_set import TrustChange
+from offchain.types import Kind, short
 
 log = logging.getLogger("offchain.node")
 
@@ -143,7 +143,7 @@ async def open_client(
     Raises ConfigError if the policy file is of no use, StorageError if the checkpoint is; what fails later comes out of
     the block.
     """
-    watch = PolicyWatch(policy_path)
+    watch = PolicyWatch(policy_path, default_policy(chain))
     async with TrustedNodes(chain, watch.policy) as trust, Discovery(key, discovery) as network:
         pool = Pool(client, trust, partial(MailLink.connect, key), rng=rng)
         finder = Finder(
@@ -166,11 +166,18 @@ async def open_client(
 
 
 def own_contacts(policy: Policy, kind: Kind) -> Iterable[Contact]:
-    """The user's own nodes of a kind; one whose text cannot be read is left out, with a warning."""
+    """The user's own nodes of a kind; one whose address is of no use is left out, with a warning."""
     for own in policy.own:
         if own.kind != kind:
             continue
         try:
-            yield Contact.parse(own.text, Source.OWN)
+            contact = Contact.parse(own.url, Source.OWN)
         except DecodeError as error:
-            log.warning("your own node %s cannot be used: %s", own.label or own.text[:20], error)
+            log.warning("your own node %s cannot be used: %s", own.label or short(own.node_id), error)
+            continue
+        if contact.node_id == own.node_id:
+            yield contact
+        else:
+            log.warning(
+                "your own node %s cannot be used: its address is another node's", own.label or short(own.node_id)
+            )
