@@ -199,7 +199,14 @@ class Mailserver:
         self.relay.publish(envelopes, source, self._clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.create_task(work)
+        return self._tasks.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """What goes wrong for one peer does not end the server for the others."""
+        try:
+            await work
+        except Exception:
+            log.exception("a task failed")
 
     # Upkeep and end
 
