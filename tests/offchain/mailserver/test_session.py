@@ -12,7 +12,7 @@ from offchain.mailserver.answer import SLICE
 from offchain.mailserver.archive.writer import ArchiveWriter
 from offchain.mailserver.desk import Desk
 from offchain.mailserver.retention import Retention
-from offchain.mailserver.session import BATCHES_IN_FLIGHT, MAX_REFUSALS, REQUESTS_WAITING, Session
+from offchain.mailserver.session import MAX_REFUSALS, REQUESTS_WAITING, Session
 from offchain.mailserver.sync import Meetings
 from offchain.rlpx.p2p import DisconnectReason
 from offchain.whisper.envelope import Envelope
@@ -33,8 +33,8 @@ SERVER, PEER = (PrivateKey(bytes((n,)) * 32) for n in (1, 2))
 NOW = MARCH + 1000.0
 
 
-def mail(number, sent=MARCH):
-    return Envelope.create(sent + 2000, 2000, b"abcd", number.to_bytes(4, "big"))
+def mail(number, sent=MARCH, size=4):
+    return Envelope.create(sent + 2000, 2000, b"abcd", number.to_bytes(4, "big") * (size // 4))
 
 
 def batch(*envelopes, name=b"b" * 32):
@@ -138,20 +138,22 @@ async def test_what_came_is_stored_and_passed_on_even_if_its_sender_hangs_up_at_
     assert world.new == [mail(1)]
 
 
-async def test_reading_stops_while_too_many_batches_wait_for_the_disk():
+@pytest.mark.parametrize(("size", "in_flight"), [(10, 20), (100_000, 7)])
+async def test_reading_stops_while_too_much_waits_for_the_disk(monkeypatch, size, in_flight):
+    monkeypatch.setattr(session_module, "BATCHES_IN_FLIGHT", 20)
+    monkeypatch.setattr(session_module, "BYTES_IN_FLIGHT", 750_000)
     world = World()
     world.writer._archive = SlowArchive(world.archive)
     async with world.session():
-        for number in range(200):
-            world.shh.feed(batch(mail(number)))
-        await until(lambda: world.shh.unread() <= 200 - BATCHES_IN_FLIGHT)
-        for _ in range(50):
+        for number in range(50):
+            world.shh.feed(batch(mail(number, size=size)))
+        for _ in range(200):
             await asyncio.sleep(0)
         unread = world.shh.unread()
         world.writer._archive.gate.set()
-        await until(lambda: world.archive.count() == 200)
+        await until(lambda: world.archive.count() == 50)
 
-    assert unread >= 200 - BATCHES_IN_FLIGHT - 1
+    assert unread == 50 - in_flight - 1  # one more is in the hand of the reader
 
 
 class SlowArchive:
