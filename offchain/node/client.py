@@ -159,7 +159,7 @@ async def open_client(
         node = ClientNode(client, trust, network, finder, pool, mailbox, watch)
         with finder.findings.listen() as findings:
             async with background(
-                pool.run(), finder.run(), node._admit(findings), node._follow_trust(), watch.run(node.set_policy)
+                node._follow_trust(), node._admit(findings), pool.run(), finder.run(), watch.run(node.set_policy)
             ):
                 node._start()
                 yield node

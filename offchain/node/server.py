@@ -96,7 +96,7 @@ async def open_server(
             node = ServerNode(trust, network, mailserver, finder)
             with finder.findings.listen() as findings:
                 async with background(
-                    finder.run(), node._offer(findings), node._follow_trust(), watch.run(node.set_policy)
+                    node._follow_trust(), node._offer(findings), finder.run(), watch.run(node.set_policy)
                 ):
                     finder.set_own(own_contacts(watch.policy, MAILSERVER))
                     yield node

@@ -74,10 +74,16 @@ def explanation(found: Explanation) -> Json:
     """Whether a node is trusted, and the chain of reasons."""
     return {
         "trusted": found.trusted,
+        "summary": found.summary,
         "reasons": list(found.reasons),
+        "state": found.state.value,
+        "own": found.own,
         "provider": found.provider,
         "block": found.block,
         "transaction": hexed(found.tx),
+        "expiresAt": found.expires_at,
+        "provenBlock": found.proven_block,
+        "provenAge": found.proven_age,
     }
 
 

@@ -1,6 +1,7 @@
 """Records of trust, made as TrustedNodes makes them."""
 
 from offchain.trust.explain import Explanation
+from offchain.trust.freshness import Freshness
 from offchain.trust.trusted_set import TrustChange, TrustedNode
 from offchain.types import ProviderId
 
@@ -17,4 +18,4 @@ def change_of(kind, node_id, trusted, reason, block=None):
 
 def explanation_of(kind, node_id, trusted, reason):
     """Why a node is trusted or not."""
-    return Explanation(trusted, reason, (reason,))
+    return Explanation(trusted, reason, (reason,), Freshness.FRESH)

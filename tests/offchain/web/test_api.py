@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from tests.support.trust import change_of, explanation_of, trusted_of
 
 from offchain.client.broadcast import Broadcast
 from offchain.client.keyring import SharedKey
@@ -17,6 +16,7 @@ from offchain.web.api import make_app, serve_api
 from offchain.whisper.cipher import seal_sym
 from offchain.whisper.envelope import Envelope
 from tests.support.client import CLIENT, FakeServer, contact, cursor_of, running
+from tests.support.trust import change_of, explanation_of, trusted_of
 
 TOKEN = "ab" * 32
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
