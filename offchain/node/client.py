@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -25,6 +26,7 @@ from offchain.errors import DecodeError
 from offchain.keys import PrivateKey
 from offchain.node.background import background
 from offchain.node.policy_watch import PolicyWatch, default_policy
+from offchain.trust.freshness import Freshness
 from offchain.trust.nodes import TrustedNodes
 from offchain.trust.policy import Policy
 from offchain.trust.trusted_set import TrustChange
@@ -116,6 +118,11 @@ class ClientNode:
                 self.finder.trust_changed(change.node_id, change.trusted)
             self.changes.publish(change)
 
+    async def _await_first_proof(self) -> None:
+        """Until something is proven nobody can be trusted, and that is all that is said; then say of each why not."""
+        await self.trust.wait_for(lambda trust: trust.state is not Freshness.NEVER, math.inf)
+        self.finder.reconsider()
+
     async def _admit(self, findings: Listener[Finding]) -> None:
         async for finding in findings:
             if isinstance(finding, Admitted):
@@ -159,7 +166,12 @@ async def open_client(
         node = ClientNode(client, trust, network, finder, pool, mailbox, watch)
         with finder.findings.listen() as findings:
             async with background(
-                node._follow_trust(), node._admit(findings), pool.run(), finder.run(), watch.run(node.set_policy)
+                node._follow_trust(),
+                node._admit(findings),
+                node._await_first_proof(),
+                pool.run(),
+                finder.run(),
+                watch.run(node.set_policy),
             ):
                 node._start()
                 yield node
