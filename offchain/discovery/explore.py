@@ -46,7 +46,7 @@ class Explorer:
         self._lookups = 0
         self._wanted: Counter[Kind] = Counter()
         self._booting = bool(self._bootnodes)
-        self._boot_pacer = Pacer(start=0.4, floor=0.4, ceiling=15.0, eager=10)
+        self._boot_pacer = Pacer(start=0.4, floor=0.4, ceiling=8.0, eager=10)
         self._in_company = False
         self._walking = False
         self._walks = 0

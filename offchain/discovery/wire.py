@@ -39,6 +39,9 @@ MAX_CHALLENGES = 1_024
 HANDSHAKE_TIMEOUT = 1.5
 """Seconds from the last packet of ours in a handshake until it is given up."""
 
+ASK_AGAIN = 0.3
+"""Seconds after which a further request asks for the handshake again: the node may have come up since."""
+
 MAX_HANDSHAKES = 1_024
 """Handshakes that we have begun; no request starts another when there are so many."""
 
@@ -101,6 +104,9 @@ class _Outgoing:
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     first: bytes | None = None
     """The message in the handshake packet."""
+
+    asked: float = 0.0
+    """When random bytes were sent last."""
 
     keys: Keys | None = None
     """Not valid before the other side has used them."""
@@ -363,7 +369,7 @@ class Wire:
             return self._send_tracked(outgoing.remote, outgoing.keys, message, now)
         if message not in outgoing.waiting:
             outgoing.waiting.append(message)
-        if again:
+        if outgoing.keys is None and now - outgoing.asked >= ASK_AGAIN:
             outgoing.deadline = now + HANDSHAKE_TIMEOUT
             return self._send_random(outgoing, now)
         return None
@@ -383,6 +389,7 @@ class Wire:
 
     def _send_random(self, outgoing: _Outgoing, now: float) -> bytes:
         remote = outgoing.remote
+        outgoing.asked = now
         nonce = self._rng.randbytes(packets.NONCE_SIZE)
         header = packets.ordinary_header(self._rng.randbytes(packets.IV_SIZE), nonce, self._id, self._protocol_id)
         noise = self._rng.randbytes(_RANDOM_MESSAGE_SIZE)
