@@ -90,7 +90,8 @@ def verify(node: str, kind: str, wait: float, **chain: object) -> None:
         return
     _end(document["state"])
     if not document["trusted"]:
-        raise Failed(Exit.STALE if document["expired"] else Exit.UNTRUSTED)
+        ended = document["expiresAt"] is not None and document["expiresAt"] <= time.time()
+        raise Failed(Exit.STALE if ended else Exit.UNTRUSTED)
 
 
 @click.command()
