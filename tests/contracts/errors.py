@@ -1,4 +1,4 @@
-"""Custom errors as tests name them. Brownie shows one as `Name: arg, arg`, addresses in lower case; only this file knows."""
+"""Custom errors as tests name them. Brownie shows them as `Name: arg, arg`, addresses in lower case: only here."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def possession(
     node_id: bytes | None = None,
     signer: Node | None = None,
 ) -> tuple[bytes, int, bytes, bytes]:
-    """The registry's struct Possession: the node's agreement to its next listing, or whatever the options make of it."""
+    """The registry's struct Possession: the node's agreement to its next listing, or what the options make of it."""
     if generation is None:
         generation = registry.nodeOf(node.address)[4] + 1
     claimed = node.id if node_id is None else node_id

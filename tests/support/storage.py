@@ -31,4 +31,6 @@ def _word(value: int | str | bytes) -> bytes:
 
 def words(web3, contract, slot: str | int) -> int:
     """The raw content of a slot."""
-    return int.from_bytes(web3.eth.get_storage_at(contract.address, int(slot, 16) if isinstance(slot, str) else slot), "big")
+    return int.from_bytes(
+        web3.eth.get_storage_at(contract.address, int(slot, 16) if isinstance(slot, str) else slot), "big"
+    )

@@ -1,6 +1,6 @@
 import pytest
-
 from brownie import chain
+
 from tests.contracts.errors import reverts_with
 from tests.support.registry import DAY, MAILSERVERS, ZERO_ADDRESS, addresses, nodes, possession
 
@@ -108,7 +108,9 @@ def test_a_node_twice_in_a_batch_is_refused(registry, provider, admin, expiry, a
         registry.addNodes(provider, MAILSERVERS, expiry, agree(provider, [node, node]), {"from": admin})
 
 
-def test_an_expired_node_that_nobody_pruned_keeps_its_place(registry, provider, rival_provider, rival, agree, listed, now):
+def test_an_expired_node_that_nobody_pruned_keeps_its_place(
+    registry, provider, rival_provider, rival, agree, listed, now
+):
     listed(nodes(1))
     chain.sleep(101 * DAY)
     chain.mine()

@@ -1,6 +1,6 @@
 import pytest
-
 from brownie import web3
+
 from tests.contracts.errors import reverts_with
 
 
@@ -19,7 +19,8 @@ def test_anyone_names_a_kind(registry, stranger, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "-a", "a-", "-", "Mail", "mail server", "mail_server", "mailsérver", "a" * 33, "a\n", "a\0", "`", "{", "/"]
+    "name",
+    ["", "-a", "a-", "-", "Mail", "mail server", "mail_server", "mailsérver", "a" * 33, "a\n", "a\0", "`", "{", "/"],
 )
 def test_other_names_are_refused(registry, stranger, name):
     with reverts_with("InvalidKindName", name):

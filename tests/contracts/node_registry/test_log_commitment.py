@@ -1,10 +1,10 @@
-"""The log commitment: one event per change, one version per event, a hash that anyone recomputes from the logs alone."""
+"""The log commitment: one event per change, one version per event, a hash that anyone recomputes from the logs."""
 
 import random
 
 import pytest
-
 from brownie import chain, web3
+
 from tests.support.registry import DAY, MAILSERVERS, ZERO_ADDRESS, Replayed, addresses, advanced, nodes
 
 
@@ -107,8 +107,8 @@ def test_what_an_endpoint_leaves_out_repeats_alters_or_reorders_shows(registry, 
         for forged in (
             folded[:at] + folded[at + 1 :],
             folded[: at + 1] + folded[at:],
-            folded[:at] + [{"topics": log["topics"], "data": bytes(data)}] + folded[at + 1 :],
-            folded[:at] + [folded[at + 1], log] + folded[at + 2 :],
+            [*folded[:at], {"topics": log["topics"], "data": bytes(data)}, *folded[at + 1 :]],
+            [*folded[:at], folded[at + 1], log, *folded[at + 2 :]],
             folded[:at],
         ):
             assert fold(forged) != (version, bytes(digest))

@@ -1,8 +1,8 @@
 """A node is listed only if its own key agreed to just this listing: rules 7 and 8 of the registry's invariants."""
 
 import pytest
-
 from brownie import chain
+
 from offchain.possession import Terms, authorize
 from offchain.types import MAILSERVER, Address
 from tests.contracts.errors import reverts_with

@@ -1,6 +1,6 @@
 import pytest
-
 from brownie import web3
+
 from tests.contracts.errors import reverts_with
 from tests.support.registry import MAILSERVERS, ZERO_ADDRESS, nodes
 

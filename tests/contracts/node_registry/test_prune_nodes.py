@@ -1,6 +1,6 @@
 import pytest
-
 from brownie import chain
+
 from tests.contracts.errors import reverts_with
 from tests.support.registry import DAY, EXPIRED, MAILSERVERS, ZERO_ADDRESS, Node, addresses, nodes
 

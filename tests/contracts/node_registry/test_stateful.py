@@ -8,17 +8,21 @@ AuthLocality, PauseSafe, SlotABI.
 
 from __future__ import annotations
 
+import inspect
+import itertools
+import random
 from dataclasses import dataclass, field
 
 from brownie import chain, web3
 from brownie.test import strategy
+from hypothesis import note
 
 from scripts.lists import predecessors
 from tests.contracts.errors import reverts_with
 from tests.support.registry import DAY, ZERO_ADDRESS, Node, Replayed, possession
 from tests.support.storage import mapping_slot, slot_number, words
 
-NODES = [Node.number(index) for index in range(6)]
+NODES = [Node.number(index) for index in range(8)]
 PROVIDERS, KINDS = (1, 2), (1, 2)
 
 
@@ -50,14 +54,7 @@ class Model:
 class RegistryMachine:
     """Steps that providers, operators, strangers and the guardian take, rightly and wrongly."""
 
-    who = strategy("uint8", max_value=3)
-    provider = strategy("uint8", min_value=1, max_value=2)
-    kind = strategy("uint8", min_value=1, max_value=2)
-    node = strategy("uint8", max_value=len(NODES) - 1)
-    second = strategy("uint8", max_value=len(NODES) - 1)
-    days = strategy("uint16", max_value=420)
-    flag = strategy("bool")
-    generation_error = strategy("int8", min_value=-1, max_value=1)
+    seed = strategy("uint256")
 
     def __init__(cls, registry, people, guardian):  # Brownie calls it once, on the class
         cls.registry, cls.people, cls.guardian = registry, people, guardian
@@ -68,13 +65,50 @@ class RegistryMachine:
             self.registry.createProvider(f"https://{number}.example", {"from": self.people[number - 1]})
         self.model = Model(admins={number: self.people[number - 1] for number in PROVIDERS})
         self.model.events = 1 + 1 + len(PROVIDERS)
-        self.used = []
+        self.used, self.taken = [], 0
+        self.add(who=15, provider=1, kind=1, node=0, second=1, days=300)
+        self.add(who=15, provider=1, kind=1, node=2, second=3, days=200)
+        self.add(who=15, provider=2, kind=2, node=4, second=4, days=100)
+
+    def rule_step(self, seed):
+        """One step, drawn by weight. There is one rule, and the step's number is in the seed, because Hypothesis likes to
+        leave whole rules out of a run and to repeat what it drew before."""
+        self.taken += 1
+        rng = random.Random(f"{seed} {self.taken}")
+        (step,) = rng.choices(list(self.WEIGHTS), self.WEIGHTS.values())
+        function = getattr(self, step)
+        drawn = {name: rng.randint(*self.RANGES[name]) for name in inspect.signature(function).parameters}
+        note(f"{step} {drawn}")
+        function(**drawn)
+
+    WEIGHTS = {
+        "add": 4,
+        "add_with_a_bad_proof": 3,
+        "renew": 3,
+        "remove": 6,
+        "prune": 3,
+        "set_operator": 2,
+        "transfer": 2,
+        "accept": 2,
+        "pause": 1,
+        "let_time_pass": 3,
+    }
+    RANGES = {
+        "who": (0, 15),
+        "provider": PROVIDERS,
+        "kind": KINDS,
+        "node": (0, len(NODES) - 1),
+        "second": (0, len(NODES) - 1),
+        "days": (0, 440),
+        "flag": (0, 1),
+        "luck": (0, 9),
+    }
 
     # The steps. Each works out what should happen, then sees whether it does.
 
-    def rule_add(self, who, provider, kind, node, second, days):
-        caller, now = self.people[who], chain[-1].timestamp
-        chosen = list(dict.fromkeys((node, second)))
+    def add(self, who, provider, kind, node, second, days):
+        caller, now = self._caller(who, provider), chain[-1].timestamp
+        chosen = list(dict.fromkeys((self._free(node, second), second)))
         expiry = now + days * DAY
         proofs = [possession(self.registry, NODES[index], provider, now + DAY, kind=kind) for index in chosen]
         error = self._refusal_to_add(caller, provider, expiry, [NODES[index].address for index in chosen])
@@ -86,40 +120,27 @@ class RegistryMachine:
                 self.model.listings[name] = Listing(provider, kind, expiry)
                 self.model.generations[name] = self.model.generations.get(name, 0) + 1
 
-    def rule_replay(self, node, days):
-        """A proof that was used never serves again."""
-        if not self.used:
-            return
-        provider, kind, proof = self.used[node % len(self.used)]
-        name = web3.to_checksum_address(proof[0][12:])
-        expiry = chain[-1].timestamp + DAY + days
+    def add_with_a_bad_proof(self, provider, kind, node, second, luck):
+        """Replayed, of another generation, or signed by somebody else's key."""
+        now, item = chain[-1].timestamp, NODES[node]
+        expiry = now + DAY
+        if luck < 4 and self.used:
+            provider, kind, proof = self.used[node % len(self.used)]
+            item = next(known for known in NODES if known.id == proof[0])
+        elif luck < 7:
+            generation = max(0, self.model.generations.get(item.address, 0) + (luck - 5) * 2)
+            proof = possession(self.registry, item, provider, expiry, kind=kind, generation=generation)
+        else:
+            signer = NODES[second if second != node else second - 1]
+            proof = possession(self.registry, item, provider, expiry, kind=kind, signer=signer)
         caller = self.model.admins[provider]
-        error = self._refusal_to_add(caller, provider, expiry, [name], deadline=proof[1])
-        error = error or ("InvalidPossession", proof[0])
+        error = self._refusal_to_add(caller, provider, expiry, [item.address], deadline=proof[1])
+        error = error or ("InvalidPossession", item.id)
         assert not self._sent(error, self.registry.addNodes, provider, kind, expiry, [proof], {"from": caller})
 
-    def rule_add_with_another_generation(self, provider, kind, node, generation_error):
-        now, item = chain[-1].timestamp, NODES[node]
-        generation = self.model.generations.get(item.address, 0) + 1 + generation_error
-        if generation_error == 0 or generation < 0:
-            return
-        proof = possession(self.registry, item, provider, now + DAY, kind=kind, generation=generation)
-        caller = self.model.admins[provider]
-        error = self._refusal_to_add(caller, provider, now + DAY, [item.address]) or ("InvalidPossession", item.id)
-        assert not self._sent(error, self.registry.addNodes, provider, kind, now + DAY, [proof], {"from": caller})
-
-    def rule_squat(self, provider, kind, node, second):
-        """Somebody else's key signs."""
-        if node == second:
-            return
-        now, item = chain[-1].timestamp, NODES[node]
-        proof = possession(self.registry, item, provider, now + DAY, kind=kind, signer=NODES[second])
-        caller = self.model.admins[provider]
-        error = self._refusal_to_add(caller, provider, now + DAY, [item.address]) or ("InvalidPossession", item.id)
-        assert not self._sent(error, self.registry.addNodes, provider, kind, now + DAY, [proof], {"from": caller})
-
-    def rule_renew(self, who, provider, kind, node, days):
-        caller, name = self.people[who], NODES[node].address
+    def renew(self, who, provider, kind, node, days, luck):
+        provider, kind, name = self._aim(provider, kind, node, luck)
+        caller = self._caller(who, provider)
         expiry = chain[-1].timestamp + days * DAY
         listing = self.model.listings.get(name)
         error = None
@@ -134,17 +155,19 @@ class RegistryMachine:
         if self._sent(error, self.registry.renewNodes, provider, kind, expiry, [name], {"from": caller}):
             listing.expires_at = expiry
 
-    def rule_remove(self, who, provider, kind, node, flag):
-        """With the right hint, or, by `flag`, with the node itself as hint."""
-        caller, name = self.people[who], NODES[node].address
+    def remove(self, who, provider, kind, node, luck):
+        """With the right hint, or, with no luck at all, with the node itself as hint."""
+        provider, kind, name = self._aim(provider, kind, node, luck)
+        caller = self._caller(who, provider)
         error = None if self.model.may_manage(provider, caller) else ("NotOperator", provider, caller)
-        self._take_off(self.registry.removeNodes, caller, provider, kind, name, error, wrong_hint=flag and node % 2)
+        self._take_off(self.registry.removeNodes, caller, provider, kind, name, error, wrong_hint=luck == 9)
 
-    def rule_prune(self, who, provider, kind, node):
-        self._take_off(self.registry.pruneNodes, self.people[who], provider, kind, NODES[node].address, None, prune=True)
+    def prune(self, who, provider, kind, node, luck):
+        provider, kind, name = self._aim(provider, kind, node, luck)
+        self._take_off(self.registry.pruneNodes, self.people[who % 4], provider, kind, name, None, prune=True)
 
-    def rule_operator(self, who, provider, second, flag):
-        caller, operator = self.people[who], self.people[second % 4]
+    def set_operator(self, who, provider, second, flag):
+        caller, operator = self._caller(who, provider), self.people[second % 4]
         error = None
         if caller != self.model.admins[provider]:
             error = ("NotAdmin", provider, caller)
@@ -153,8 +176,8 @@ class RegistryMachine:
         if self._sent(error, self.registry.setOperator, provider, operator, flag, {"from": caller}):
             self.model.operators ^= {(provider, operator)}
 
-    def rule_transfer(self, who, provider, second):
-        caller, successor = self.people[who], self.people[second % 4]
+    def transfer(self, who, provider, second):
+        caller, successor = self._caller(who, provider), self.people[second % 4]
         error = None
         if caller != self.model.admins[provider]:
             error = ("NotAdmin", provider, caller)
@@ -163,33 +186,38 @@ class RegistryMachine:
         if self._sent(error, self.registry.transferAdmin, provider, successor, {"from": caller}):
             self.model.pending[provider] = successor
 
-    def rule_accept(self, who, provider):
-        caller = self.people[who]
+    def accept(self, who, provider):
+        caller = self.model.pending.get(provider) if who > 3 else None
+        caller = caller or self.people[who % 4]
         error = None if self.model.pending.get(provider) == caller else ("NotPendingAdmin", provider, caller)
         if self._sent(error, self.registry.acceptAdmin, provider, {"from": caller}):
             self.model.admins[provider] = self.model.pending.pop(provider)
 
-    def rule_pause(self, days):
+    def pause(self, days, luck):
+        days = 1 if luck < 5 else days + 8
         until, now = chain[-1].timestamp + days * DAY, chain[-1].timestamp
         soon = self.model.paused_until and now < self.model.paused_until + 30 * DAY
         error = ("InvalidPause", until) if soon or not 1 <= days <= 7 else None
         if self._sent(error, self.registry.pauseAdditions, until, {"from": self.guardian}):
             self.model.paused_until = until
 
-    def rule_time_passes(self, days):
-        chain.sleep(days * DAY // 7 + 1)
+    def let_time_pass(self, days, luck):
+        """Mostly little; sometimes enough for listings to expire."""
+        chain.sleep((days if luck == 0 else days // 50) * DAY + 1)
         chain.mine()
 
     # What must hold after every step.
 
     def invariant_lists_are_the_models(self):
-        for provider in PROVIDERS:
-            for kind in KINDS:
-                walked, infos = self.registry.nodesOf(provider, kind, ZERO_ADDRESS, 100)
-                assert list(walked) == self.model.lists.get((provider, kind), [])
-                for name, info in zip(walked, infos, strict=True):
-                    assert info[3] == self.model.listings[name].expires_at
-                    assert info[4] == self.model.generations[name]
+        places = list(itertools.product(PROVIDERS, KINDS))
+        pages = self.registry.nodesOf
+        calls = [pages.encode_input(provider, kind, ZERO_ADDRESS, 100) for provider, kind in places]
+        for place, answer in zip(places, self.registry.multicall.call(calls), strict=True):
+            walked, infos = pages.decode_output(str(answer))
+            assert list(walked) == self.model.lists.get(place, [])
+            for name, info in zip(walked, infos, strict=True):
+                assert info[3] == self.model.listings[name].expires_at
+                assert info[4] == self.model.generations[name]
 
     def invariant_every_node_has_one_home_at_most(self):
         everywhere = [name for listed in self.model.lists.values() for name in listed]
@@ -217,6 +245,24 @@ class RegistryMachine:
             assert words(web3, self.registry, slot) == packed
 
     # Helpers.
+
+    def _caller(self, who, provider):
+        """Three times in four the provider's admin."""
+        return self.model.admins[provider] if who > 3 else self.people[who]
+
+    def _free(self, node, second):
+        """The node that was drawn, or the next one that is in no list and not the second."""
+        order = [*range(node, len(NODES)), *range(node)]
+        free = (at for at in order if NODES[at].address not in self.model.listings and at != second)
+        return next(free, node)
+
+    def _aim(self, provider, kind, node, luck):
+        """Mostly a node that is listed, and where; else whatever was drawn."""
+        listed = sorted(self.model.listings)
+        if not listed or luck < 2:
+            return provider, kind, NODES[node].address
+        name = listed[node % len(listed)]
+        return self.model.listings[name].provider, self.model.listings[name].kind, name
 
     def _refusal_to_add(self, caller, provider, expiry, names, deadline=None):
         """Why adding is refused before a signature is looked at; None if it is not."""
@@ -267,5 +313,6 @@ class RegistryMachine:
 def test_the_registry_does_what_the_model_does(state_machine, registry, admin, rival, operator, stranger, guardian):
     state_machine(
         RegistryMachine, registry, (admin, rival, operator, stranger), guardian,
-        settings={"max_examples": 12, "stateful_step_count": 25},
+        # The first ten examples that Hypothesis draws are short.
+        settings={"max_examples": 17, "stateful_step_count": 60},
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Raw storage, read as a client reads it by eth_getProof, says what the getters say."""
 
 import pytest
-
 from brownie import chain, web3
+
 from scripts import export_abi
 from tests.support.registry import DAY, MAILSERVERS, Node, addresses, nodes
 from tests.support.storage import mapping_slot, slot_number, words
