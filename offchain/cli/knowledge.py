@@ -6,14 +6,16 @@ to itself, it reads the registry's events anew.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from offchain.cli.calls import request
 from offchain.cli.daemon import Daemon, find_daemon, lock_home
 from offchain.cli.narrator import tell_change, tell_states
 from offchain.cli.output import Output
@@ -22,7 +24,7 @@ from offchain.cli.running import Stop, run, serve
 from offchain.cli.settings import Settings
 from offchain.config import ChainConfig
 from offchain.contact import Contact
-from offchain.errors import ConfigError, DecodeError
+from offchain.errors import ChainError, ConfigError, DecodeError
 from offchain.node.background import background
 from offchain.node.policy_watch import default_policy
 from offchain.trust.freshness import Freshness
@@ -141,14 +143,32 @@ async def open_trust(settings: Settings) -> AsyncIterator[TrustedNodes]:
 
 
 async def caught_up(trust: TrustedNodes, output: Output, wait: float) -> None:
-    """Wait until what is known is fresh, or until it is not worth waiting longer; then say why."""
+    """Wait until what is known is fresh, and the head is taken in: a removal counts as soon as the head shows it.
+
+    Not longer than it is worth waiting; then say why.
+    """
     if trust.state is not Freshness.FRESH:
         output.note("catching up with the registry")
+    head = await asyncio.to_thread(_height, trust.config.rpc)
     try:
-        await trust.wait_for(lambda each: each.state in (Freshness.FRESH, Freshness.TAMPERED), wait)
+        await trust.wait_for(lambda each: _is_current(each, head), wait)
     except TimeoutError:
         problem = trust.status().get("problem")
         output.note(f"the registry could not be followed within {wait:g} s" + (f": {problem}" if problem else ""))
+
+
+def _is_current(trust: TrustedNodes, head: int) -> bool:
+    if trust.state is Freshness.TAMPERED:
+        return True
+    return trust.state is Freshness.FRESH and (trust.status().get("head") or 0) >= head
+
+
+def _height(endpoints: Sequence[str]) -> int:
+    """The height that the first endpoint to answer tells; 0 if none does."""
+    for endpoint in endpoints:
+        with suppress(ChainError, ValueError):
+            return int(str(request(endpoint, "eth_blockNumber", [])), 16)
+    return 0
 
 
 @contextmanager
