@@ -145,6 +145,8 @@ def decode(datagram: bytes, mask: Mask, protocol_id: bytes = PROTOCOL_ID) -> Pac
     if flag == _ORDINARY:
         if authdata_size != ID_SIZE:
             raise PacketError(f"authdata of a message is {authdata_size} bytes, expected {ID_SIZE}")
+        if len(message) < TAG_SIZE:
+            raise PacketError(f"the message is {len(message)} bytes, expected at least {TAG_SIZE}")
         return Ordinary(NodeId(authdata), nonce, message, header)
     if flag == _CHALLENGE:
         if authdata_size != _WHOAREYOU.size or message:
