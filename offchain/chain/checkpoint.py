@@ -4,6 +4,8 @@
     tables    the base of the ledger: listings, removals, verdicts, providers, kinds, operators, enrs
     pending   what came after it, as logs: final chunks that are not proven yet, and blocks that may be reorganised away
 
+Nodes that were listed together and expire together are one row: a batch costs what one node would.
+
 A step is in the database completely or not at all, whenever the process is killed; the position of the follower and
 the facts it has seen are written together. A file that belongs to something else is refused, never overwritten.
 """
@@ -11,6 +13,8 @@ the facts it has seen are written together. A file that belongs to something els
 from __future__ import annotations
 
 import sqlite3
+import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +27,9 @@ from offchain.chain.commitment import Commitment
 from offchain.chain.events import PlainLog, RemovalReason, VerdictStatus
 from offchain.chain.facts import Enr, Facts, Listing, Origin, Provider, Removal, Settings, Verdict
 from offchain.chain.header import Header
-from offchain.chain.ledger import Block, Chunk
+from offchain.chain.ledger import Absorbed, Block, Chunk
 from offchain.errors import StorageError
-from offchain.types import Address, Kind, KindId, NodeId, ProviderId
+from offchain.types import Address, Kind, KindId, NodeAddress, NodeId, ProviderId
 
 APPLICATION_ID: Final = 0x57595054
 """SQLite's mark for whose file it is: "WYPT"."""
@@ -34,11 +38,11 @@ SCHEMA_VERSION: Final = 1
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE origin (id INTEGER PRIMARY KEY, provider INTEGER NOT NULL, kind INTEGER NOT NULL, tx BLOB NOT NULL);
-CREATE TABLE listing (node BLOB PRIMARY KEY, prefix BLOB NOT NULL, expires_at INTEGER NOT NULL,
-  origin INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE removal (node BLOB PRIMARY KEY, node_id BLOB NOT NULL, reason INTEGER NOT NULL, origin INTEGER NOT NULL)
+CREATE TABLE listing (block INTEGER, log_index INTEGER, expires_at INTEGER, provider INTEGER NOT NULL,
+  kind INTEGER NOT NULL, tx BLOB NOT NULL, nodes BLOB NOT NULL, PRIMARY KEY (block, log_index, expires_at))
   WITHOUT ROWID;
+CREATE TABLE removal (node BLOB PRIMARY KEY, node_id BLOB NOT NULL, reason INTEGER NOT NULL, provider INTEGER NOT NULL,
+  kind INTEGER NOT NULL, block INTEGER NOT NULL, log_index INTEGER NOT NULL, tx BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE verdict (curator BLOB, provider INTEGER, kind INTEGER, status INTEGER NOT NULL, until INTEGER NOT NULL,
   weight BLOB NOT NULL, block INTEGER NOT NULL, tx BLOB NOT NULL, PRIMARY KEY (curator, provider, kind)) WITHOUT ROWID;
 CREATE TABLE provider (id INTEGER PRIMARY KEY, admin BLOB NOT NULL, pending_admin BLOB NOT NULL, uri TEXT NOT NULL,
@@ -50,10 +54,8 @@ CREATE TABLE pending (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, chunk IN
   logs BLOB NOT NULL);
 """
 _CONTENT: Final = (
-    "origin", "listing", "removal", "verdict", "provider", "kind", "operator", "enr", "pending"
+    "listing", "removal", "verdict", "provider", "kind", "operator", "enr", "pending"
 )  # fmt: skip
-
-_INDEX_BITS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,9 @@ class Saved:
     blocks: list[tuple[Header, tuple[PlainLog, ...]]] = field(default_factory=list)
     code_hash: bytes | None = None
 
+
+_Row = tuple[int, int, int]
+"""Which nodes stand together: block and index of the log that listed them, and when they expire."""
 
 _logs_encoder = msgspec.msgpack.Encoder()
 _logs_decoder = msgspec.msgpack.Decoder(tuple[PlainLog, ...])
@@ -161,11 +166,11 @@ class Checkpoint:
                 for block in added
             )
 
-    def prove(self, layer: Facts | None, base: Header, commitment: Commitment, proven: Proven) -> None:
-        """Write a layer into the tables, drop what is pending up to the base block, and say what is proven."""
+    def prove(self, absorbed: Absorbed | None, base: Header, commitment: Commitment, proven: Proven) -> None:
+        """Write what the base took in, drop what is pending up to the base block, and say what is proven."""
         with self._transaction():
-            if layer is not None:
-                self._absorb(layer)
+            if absorbed is not None:
+                self._absorb(absorbed)
                 self._db.execute("DELETE FROM pending WHERE last <= ?", (base.number,))
                 self._put("base", _header_out(base))
                 self._put("commitment", commitment.word)
@@ -239,7 +244,7 @@ class Checkpoint:
             # The verdicts of a curator that is new here lie in blocks that were passed: read them again.
             for table in _CONTENT:
                 self._db.execute(f"DELETE FROM {table}")
-            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven')")
+            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven', 'settings')")
         for curator in known - self._identity.curators:
             self._db.execute("DELETE FROM verdict WHERE curator = ?", (curator,))
         if known != self._identity.curators:
@@ -284,17 +289,14 @@ class Checkpoint:
 
     def _load_facts(self, facts: Facts, meta: dict[str, bytes]) -> None:
         rows = self._db.execute
-        origins = {
-            key: Origin(provider, kind, key >> _INDEX_BITS, key & (1 << _INDEX_BITS) - 1, tx)
-            for key, provider, kind, tx in rows("SELECT id, provider, kind, tx FROM origin")
-        }
-        facts.listings = {
-            node: Listing(NodeId(prefix + node), expires_at, origins[origin])
-            for node, prefix, expires_at, origin in rows("SELECT * FROM listing").fetchall()
-        }
+        listings = facts.listings
+        for block, index, expires_at, provider, kind, tx, nodes in rows("SELECT * FROM listing"):
+            origin = Origin(provider, kind, block, index, tx)
+            for node_id in split(nodes):
+                listings[NodeAddress(node_id[12:])] = Listing(node_id, expires_at, origin)
         facts.removals = {
-            node: Removal(node_id, RemovalReason(reason), origins[origin])
-            for node, node_id, reason, origin in rows("SELECT * FROM removal")
+            node: Removal(node_id, RemovalReason(reason), Origin(provider, kind, block, index, tx))
+            for node, node_id, reason, provider, kind, block, index, tx in rows("SELECT * FROM removal")
         }
         facts.verdicts = {
             (curator, provider, kind): Verdict(VerdictStatus(status), until, int.from_bytes(weight, "big"), block, tx)
@@ -310,24 +312,16 @@ class Checkpoint:
         if "settings" in meta:
             facts.settings_here = msgspec.msgpack.decode(meta["settings"], type=Settings)
 
-    def _absorb(self, layer: Facts) -> None:
-        many = self._db.executemany
-        listings = [(node, listing) for node, listing in layer.listings.items() if listing is not None]
-        removals = [(node, removal) for node, removal in layer.removals.items() if removal is not None]
-        origins = {_origin_key(listing.origin): listing.origin for _, listing in listings}
-        origins.update((_origin_key(removal.origin), removal.origin) for _, removal in removals)
+    def _absorb(self, absorbed: Absorbed) -> None:
+        layer, many = absorbed.layer, self._db.executemany
+        self._absorb_listings(absorbed)
         many(
-            "INSERT OR IGNORE INTO origin VALUES (?, ?, ?, ?)",
-            [(key, origin.provider, origin.kind, origin.tx) for key, origin in sorted(origins.items())],
-        )
-        many("DELETE FROM listing WHERE node = ?", [(node,) for node, each in layer.listings.items() if each is None])
-        many(
-            "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?)",
-            sorted([(node, each.node_id[:12], each.expires_at, _origin_key(each.origin)) for node, each in listings]),
-        )
-        many(
-            "INSERT OR REPLACE INTO removal VALUES (?, ?, ?, ?)",
-            [(node, each.node_id, int(each.reason), _origin_key(each.origin)) for node, each in removals],
+            "INSERT OR REPLACE INTO removal VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (node, each.node_id, int(each.reason), at.provider, at.kind, at.block, at.log_index, at.tx)
+                for node, each in layer.removals.items()
+                if each is not None and (at := each.origin)
+            ],
         )
         many(
             "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -353,6 +347,49 @@ class Checkpoint:
         )
         if layer.settings_here is not None:
             self._put("settings", msgspec.msgpack.encode(layer.settings_here))
+
+    def _absorb_listings(self, absorbed: Absorbed) -> None:
+        """Rewrite the rows of nodes that were, or now are, listed and expire together."""
+        left: dict[_Row, set[NodeId]] = defaultdict(set)
+        for listing in absorbed.replaced:
+            left[listing.origin.block, listing.origin.log_index, listing.expires_at].add(listing.node_id)
+        came: dict[_Row, list[NodeId]] = {}
+        origins: dict[_Row, Origin] = {}
+        row, last, nodes = None, None, []
+        for entry in absorbed.layer.listings.values():
+            if entry is None:
+                continue
+            origin = entry.origin
+            if origin is not last or row is None or row[2] != entry.expires_at:
+                last, row = origin, (origin.block, origin.log_index, entry.expires_at)
+                origins[row] = origin
+                nodes = came.setdefault(row, [])
+            nodes.append(entry.node_id)
+        known = self._db.execute("SELECT EXISTS (SELECT 1 FROM listing)").fetchone()[0]
+        if known:
+            for each in left.keys() | came.keys():
+                self._merge_row(each, left.get(each, set()), came)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (*each, origins[each].provider, origins[each].kind, origins[each].tx, b"".join(came[each]))
+                for each in sorted(came)
+            ],
+        )
+
+    def _merge_row(self, row: _Row, left: set[NodeId], came: dict[_Row, list[NodeId]]) -> None:
+        """Take nodes that left out of a row in the table, and put the others of that row with those that come."""
+        where = "WHERE block = ? AND log_index = ? AND expires_at = ?"
+        found = self._db.execute(f"SELECT nodes FROM listing {where}", row).fetchone()
+        if found is None:
+            return
+        stay = [node_id for node_id in split(found[0]) if node_id not in left]
+        if row in came:
+            came[row][:0] = stay
+        elif stay:
+            self._db.execute(f"UPDATE listing SET nodes = ? {where}", (b"".join(stay), *row))
+        else:
+            self._db.execute(f"DELETE FROM listing {where}", row)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -394,8 +431,12 @@ _MEANINGS: Final = {
 }
 
 
-def _origin_key(origin: Origin) -> int:
-    return origin.block << _INDEX_BITS | origin.log_index
+def split(nodes: bytes) -> tuple[NodeId, ...]:
+    """The ids in a row of listings; ValueError if they are not whole."""
+    count, rest = divmod(len(nodes), 32)
+    if rest:
+        raise ValueError(f"found {len(nodes)} bytes of node ids")
+    return struct.unpack("32s" * count, nodes) if count > 1 else (NodeId(nodes),)
 
 
 def _header_out(header: Header) -> bytes:

@@ -9,6 +9,7 @@ interfaces/INodeRegistry.sol, contracts/CommittedLog.sol; for the slots of verdi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from offchain.chain.events import PlainLog
@@ -46,16 +47,18 @@ class Commitment(NamedTuple):
         return f"version {self.version} ({self.hash[:4].hex()})"
 
 
-def advance(commitment: Commitment, log: PlainLog) -> Commitment:
-    """The commitment after one more log of the registry; MissingEventError if its version is not the next."""
-    payload = log.payload
-    data = 32 * log.topic_count
-    version = int.from_bytes(payload[data : data + 32], "big")
-    if version != commitment.version + 1:
-        raise MissingEventError(
-            f"block {log.block} has the registry's version {version}, expected {commitment.version + 1}"
-        )
-    return Commitment(version, keccak256(commitment.hash + payload)[:HASH_SIZE])
+def advance_all(commitment: Commitment, logs: Iterable[PlainLog]) -> Commitment:
+    """The commitment after more logs of the registry; MissingEventError if a version is not the next one."""
+    version, digest = commitment
+    for log in logs:
+        payload = log.payload
+        data = 32 * log.topic_count
+        version += 1
+        found = int.from_bytes(payload[data : data + 32], "big")
+        if found != version:
+            raise MissingEventError(f"block {log.block} has the registry's version {found}, expected {version}")
+        digest = keccak256(digest + payload)[:HASH_SIZE]
+    return Commitment(version, digest)
 
 
 def verdict_slot(provider: ProviderId, kind: KindId) -> bytes:

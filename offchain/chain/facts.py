@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from offchain.chain.events import (
     INT64_MAX,
     UINT24_MAX,
@@ -39,7 +41,7 @@ class FactsError(DecodeError):
     """An event contradicts those before it: the contract cannot have emitted both."""
 
 
-class Origin(NamedTuple):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where and by whom something was said."""
 
     provider: ProviderId
@@ -50,7 +52,7 @@ class Origin(NamedTuple):
     tx: bytes
 
 
-class Listing(NamedTuple):
+class Listing(msgspec.Struct, frozen=True, gc=False):
     """A node in a provider's list."""
 
     node_id: NodeId
@@ -60,7 +62,7 @@ class Listing(NamedTuple):
     """When it was listed; renewals keep it."""
 
 
-class Removal(NamedTuple):
+class Removal(msgspec.Struct, frozen=True, gc=False):
     """The last time a node left a list."""
 
     node_id: NodeId
@@ -241,22 +243,39 @@ class Facts:
         if layer.settings_here is not None:
             self.settings_here = layer.settings_here
 
-    def is_empty(self) -> bool:
-        """Whether the layer changes nothing."""
-        return self.settings_here is None and not any(getattr(self, name) for name in TABLES)
+    def base(self) -> Facts:
+        """The lowest layer."""
+        return self._layers()[-1]
+
+    def relisted(self) -> set[NodeAddress]:
+        """The nodes whose listing in the base is not what this layer sees."""
+        return {node for layer in self._layers()[:-1] for node in layer.listings}
+
+    def _layers(self) -> list[Facts]:
+        """From this one down."""
+        layers = [self]
+        while layers[-1].below is not None:
+            layers.append(layers[-1].below)
+        return layers
 
     def _nodes_added(self, event: NodesAdded) -> None:
         at = event.at
         origin = Origin(event.provider, event.kind, at.block, at.index, at.tx)
-        expires_at, listings, below = event.expires_at, self.listings, self.below
+        expires_at, listings = event.expires_at, self.listings
+        below = [layer.listings for layer in self._layers()[1:] if layer.listings]
         for node_id in event.nodes:
-            node = NodeAddress(node_id[12:])
-            present = listings.get(node)
-            if present is None and below is not None and node not in listings:
-                present = below.listing(node)
+            node = node_id[12:]
+            if node in listings:
+                present = listings[node]  # type: ignore[index]
+            else:
+                present = None
+                for layer in below:
+                    if node in layer:
+                        present = layer[node]  # type: ignore[index]
+                        break
             if present is not None:
                 raise FactsError(f"block {at.block} lists node {node.hex()}, which is listed already")
-            listings[node] = Listing(node_id, expires_at, origin)
+            listings[node] = Listing(node_id, expires_at, origin)  # type: ignore[index]
 
     def _held(self, event: NodesRemoved | NodesRenewed, node: NodeAddress) -> Listing:
         listing = self.listing(node)
@@ -337,11 +356,7 @@ class Facts:
 
 def _merged(facts: Facts, table: str) -> Iterator[tuple]:  # type: ignore[type-arg]
     """What a table holds, seen through all layers."""
-    layers: list[Facts] = []
-    layer: Facts | None = facts
-    while layer is not None:
-        layers.append(layer)
-        layer = layer.below
+    layers = facts._layers()
     if len(layers) == 1:
         yield from getattr(facts, table).items()
         return

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from offchain.chain.commitment import Commitment, advance
+from offchain.chain.commitment import Commitment, advance_all
 from offchain.chain.events import Event, NodesAdded, NodesRemoved, NodesRenewed, PlainLog, VerdictChanged, decode
-from offchain.chain.facts import Facts
+from offchain.chain.facts import Facts, Listing
 from offchain.chain.header import Header
 from offchain.errors import DecodeError
 from offchain.types import Address, NodeAddress, ProviderId
@@ -44,6 +44,15 @@ class Block:
     events: tuple[Event, ...]
     commitment: Commitment
     """After it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What the base took in: for a checkpoint to write down."""
+
+    layer: Facts
+    replaced: tuple[Listing, ...]
+    """Listings of the base that the layer changed or took away, as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +171,13 @@ class Ledger:
             self._adopt(self.stage_block + len(kept))
         return touched_by(event for block in gone for event in block.events) | touched_by(events)
 
-    def proven(self, number: int, final: int) -> tuple[Touched, Facts | None]:
+    def proven(self, number: int, final: int) -> tuple[Touched, Absorbed | None]:
         """The commitment after block `number` is proven, and blocks up to `final` stay.
 
-        What it touched, and the layer that the base took in: what a checkpoint has to write, None if nothing.
+        What it touched, and what the base took in, None if it did not move.
         """
         touched = self._between(self.adopted_block, number)
-        layer: Facts | None = None
+        absorbed: Absorbed | None = None
         if number >= self.stage_block:
             if self.base_block < self.stage_block:
                 touched = EVERYTHING
@@ -181,15 +190,16 @@ class Ledger:
                 self.stage_block += count
                 self.stage_commitment = self.blocks[count - 1].commitment
                 self.blocks = self.blocks[count:]
+            if self.base_block != self.stage_block:
+                known = self.base.listings
+                replaced = (known.get(node) for node in layer.listings) if known else ()
+                absorbed = Absorbed(layer, tuple([each for each in replaced if each is not None]))
             self.base.absorb(layer)
-            moved = self.base_block != self.stage_block
             self.base_block, self.base_commitment = self.stage_block, self.stage_commitment
             self.stage = Facts(self.base)
             self.head = self._fold(self.blocks)
-            if not moved:
-                layer = None
         self._adopt(number)
-        return touched, layer
+        return touched, absorbed
 
     def discard_stage(self) -> None:
         """Go back to the base: what came after it was not true."""
@@ -202,17 +212,21 @@ class Ledger:
     def check(self, logs: Sequence[PlainLog], first: int, last: int, commitment: Commitment) -> Commitment:
         """The commitment after these logs; DecodeError if they are out of order, foreign, or some are missing."""
         registry, contracts = self.registry, self.contracts
-        at = (first, -1)
+        block, index = first, -1
+        ours: list[PlainLog] = []
         for log in logs:
-            here = (log.block, log.index)
-            if not at < here or log.block > last:
-                raise LogsError(f"a log is at {here}, after {at}; expected order, and blocks {first} to {last}")
-            at = here
+            if log.block != block or log.index <= index:
+                if not block < log.block <= last:
+                    raise LogsError(
+                        f"a log is at {log.block}:{log.index}, after {block}:{index}, in blocks {first} to {last}"
+                    )
+                block = log.block
+            index = log.index
             if log.address == registry:
-                commitment = advance(commitment, log)
+                ours.append(log)
             elif log.address not in contracts:
                 raise LogsError(f"a log is of contract {log.address.hex()}, which was not asked for")
-        return commitment
+        return advance_all(commitment, ours)
 
     def view(self, number: int) -> Facts:
         """The facts after that block, which is the end of the stage or above it."""

@@ -418,7 +418,7 @@ class Watcher:
         follower = self._follower
         assert follower is not None
         assert self.final is not None
-        touched, layer = self.ledger.proven(target.number, final)
+        touched, absorbed = self.ledger.proven(target.number, final)
         base_was = self.final
         follower.finalize(self.ledger.stage_block)
         self.final = follower.final
@@ -427,10 +427,12 @@ class Watcher:
         at = now if self.config.finality == "latest" else min(now, float(target.timestamp))
         self.proven = Proven(target.number, target.hash, at)
         self._proved_at = now
-        if layer is not None and len(layer.listings) > LARGE_LAYER:
-            await asyncio.to_thread(self._checkpoint.prove, layer, self.final, self.ledger.base_commitment, self.proven)
+        if absorbed is not None and len(absorbed.layer.listings) > LARGE_LAYER:
+            await asyncio.to_thread(
+                self._checkpoint.prove, absorbed, self.final, self.ledger.base_commitment, self.proven
+            )
         else:
-            self._checkpoint.prove(layer, self.final, self.ledger.base_commitment, self.proven)
+            self._checkpoint.prove(absorbed, self.final, self.ledger.base_commitment, self.proven)
         log.debug("proven at block %s, final from %s to %s", target, base_was, self.final)
         self._lies.clear()
         self.alarm = None

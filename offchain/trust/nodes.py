@@ -243,7 +243,7 @@ class TrustedNodes:
                 self._publish(changes)
 
     def _deliver(self, update: Update) -> None:
-        self._publish(self.trusted_set.apply(update))
+        self._publish(self.trusted_set.apply(update, wanted=bool(self._consumers)))
 
     def _note_progress(self, progress: Progress) -> None:
         self.progress = progress

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from offchain.chain.events import VerdictStatus
-from offchain.chain.facts import Facts, Listing, Verdict
+from offchain.chain.facts import Facts, Listing, Origin, Verdict
 from offchain.chain.ledger import EVERYTHING
 from offchain.chain.watcher import Update
 from offchain.trust.explain import Explanation, explain
@@ -163,8 +163,8 @@ class TrustedSet:
 
     # Changing
 
-    def apply(self, update: Update) -> list[TrustChange]:
-        """Take in what the chain says."""
+    def apply(self, update: Update, *, wanted: bool = True) -> list[TrustChange]:
+        """Take in what the chain says. If the changes are not wanted, none are returned, which is cheaper."""
         now = self._clock()
         self.adopted, self.head, self.block = update.adopted, update.head, update.block
         self.proven_at = update.proven.at if update.proven else None
@@ -175,7 +175,7 @@ class TrustedSet:
         if now >= self._content_deadline or self._serves(now) != self._served:
             touched = EVERYTHING
         if touched.nodes is None or touched.providers is None:
-            return self._rebuild(now)
+            return self._rebuild(now, wanted=wanted)
         nodes = set(touched.nodes)
         if touched.providers:
             self._accepted.clear()
@@ -203,18 +203,10 @@ class TrustedSet:
         at_head = self.head.listing(node_address(node_id))
         if at_head is None or at_head.origin != listing.origin or at_head.node_id != node_id:
             return NOT_TRUSTED
-        origin = listing.origin
-        key = (origin.provider, origin.kind)
-        accepted = self._accepted.get(key)
-        if accepted is None:
-            accepted = min(
-                self.accepted_until(self.adopted, *key, now),
-                FOREVER if self.head is self.adopted else self.accepted_until(self.head, *key, now),
-            )
-            self._accepted[key] = accepted
         if node_id in self.policy.blocked_nodes:
             return NOT_TRUSTED
-        until = min(accepted, listing.expires_at)
+        origin = listing.origin
+        until = min(self._provider_until(origin.provider, origin.kind, now), listing.expires_at)
         return until if now < until else NOT_TRUSTED
 
     def _reconsider(self, nodes: Iterable[bytes], now: float) -> list[TrustChange]:
@@ -271,7 +263,7 @@ class TrustedSet:
             reason = self.explain(kind, node_id).summary
             changes.append(TrustChange(kind, node_id, bool(until), reason, self.block, now))
 
-    def _rebuild(self, now: float, *, block: bool = True) -> list[TrustChange]:
+    def _rebuild(self, now: float, *, block: bool = True, wanted: bool = True) -> list[TrustChange]:
         """Look again at everything."""
         served = self._served
         before = self._until
@@ -280,9 +272,12 @@ class TrustedSet:
         until: dict[Kind, dict[NodeId, float]] = {}
         names = self.adopted.all_kinds()
         by_id: dict[KindId, dict[NodeId, float]] = {kind: until.setdefault(name, {}) for kind, name in names.items()}
-        for listing in self.adopted.all_listings():
-            end = self._listed_until(listing, now)
-            if end and listing.origin.kind in by_id:
+        apart = self.adopted.relisted() | self.head.relisted()
+        self._rebuild_base(by_id, apart, now)
+        for node in apart:
+            listing = self.adopted.listing(node)
+            end = self._listed_until(listing, now) if listing is not None else NOT_TRUSTED
+            if end and listing is not None and listing.origin.kind in by_id:
                 by_id[listing.origin.kind][listing.node_id] = end
         for own in self.policy.own:
             until.setdefault(own.kind, {})[own.node_id] = FOREVER
@@ -291,10 +286,41 @@ class TrustedSet:
         self._advanced_at = now
         ends = [min(known.values()) for known in until.values() if known]
         self._content_deadline = min([*ends, self._verdicts_end(now)])
+        if not wanted:
+            self.version += 1
+            return []
         changes = self._differences(before, served, now, self.block if block else None)
         if changes:
             self.version += 1
         return changes
+
+    def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> None:
+        """The nodes that adopted facts and the head see alike: nearly all, so this loop is kept short."""
+        origin: Origin | None = None
+        known, accepted = _NOBODY, NOT_TRUSTED
+        for node, listing in self.adopted.base().listings.items():
+            if listing is None or node in apart:
+                continue
+            if listing.origin is not origin:
+                origin = listing.origin
+                accepted = self._provider_until(origin.provider, origin.kind, now)
+                known = by_id.get(origin.kind, _NOBODY)
+            until = min(listing.expires_at, accepted)
+            if now < until and known is not _NOBODY:
+                known[listing.node_id] = until
+        for node_id in self.policy.blocked_nodes:
+            for known in by_id.values():
+                known.pop(node_id, None)
+
+    def _provider_until(self, provider: ProviderId, kind: KindId, now: float) -> float:
+        """Until when a provider is accepted for a kind both by the adopted facts and at the head; 0 if it is not."""
+        accepted = self._accepted.get((provider, kind))
+        if accepted is None:
+            accepted = self.accepted_until(self.adopted, provider, kind, now)
+            if accepted and self.head is not self.adopted:
+                accepted = min(accepted, self.accepted_until(self.head, provider, kind, now))
+            self._accepted[provider, kind] = accepted
+        return accepted
 
     def _differences(
         self, before: dict[Kind, dict[NodeId, float]], served: bool, now: float, block: int | None
