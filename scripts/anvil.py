@@ -15,8 +15,8 @@ from web3.middleware import Web3Middleware
 
 NAME = "receipt before answer"
 PATIENCE = {True: 60.0, False: 1.0}
-"""Seconds, by whether anvil mines a block for each transaction: that takes milliseconds, with a hundred proofs and traces
-more than a second."""
+"""Seconds, by whether anvil mines a block for each transaction. That takes milliseconds; with a hundred proofs and
+traces, more than a second."""
 
 
 class ReceiptBeforeAnswer(Web3Middleware):
@@ -47,4 +47,3 @@ def _await_receipt(make_request, transaction_hash) -> None:
         if time.monotonic() > end:
             return  # Brownie goes on waiting
         time.sleep(0.001)
-

@@ -3,6 +3,7 @@
 import json
 
 from brownie import NodeRegistry, OwnerCurator
+
 from scripts import export_abi
 from scripts.session import ROOT
 from tests.support.registry import interface

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from brownie import NodeRegistry, OwnerCurator, accounts
 
 from bench.gas import GOALS, RESULTS, measure
-from brownie import NodeRegistry, OwnerCurator, accounts
 
 TOLERANCE = 1.01
 

@@ -71,8 +71,9 @@ class RegistryMachine:
         self.add(who=15, provider=2, kind=2, node=4, second=4, days=100)
 
     def rule_step(self, seed):
-        """One step, drawn by weight. There is one rule, and the step's number is in the seed, because Hypothesis likes to
-        leave whole rules out of a run and to repeat what it drew before."""
+        """One step, drawn by weight. There is one rule, and the step's number is in the seed, because Hypothesis likes
+        to leave whole rules out of a run and to repeat what it drew before.
+        """
         self.taken += 1
         rng = random.Random(f"{seed} {self.taken}")
         (step,) = rng.choices(list(self.WEIGHTS), self.WEIGHTS.values())

@@ -1,6 +1,6 @@
 import pytest
-
 from brownie import chain, web3
+
 from tests.contracts.errors import reverts_with
 from tests.support.registry import DAY
 from tests.support.storage import mapping_slot, slot_number, words
