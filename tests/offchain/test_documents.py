@@ -66,7 +66,7 @@ def commands_shown():
                         yield pytest.param(match[1], id=f"{document.name}: {match[1][:40]}")
 
 
-@pytest.mark.parametrize("line", commands_shown())
+@pytest.mark.parametrize("line", list(commands_shown()))
 def test_every_command_shown_exists_and_has_its_options(line):
     words = re.split(r"\s{2,}|[>|]", line)[0].split()
     command: click.Command = waypost
