@@ -54,6 +54,7 @@ class Stage:
         self.keys = [PrivateKey.generate() for _ in range(3)]
         self.ids = [key.public.node_id for key in self.keys]
         self.servers = []
+        self.homes = []
         self.client = None
 
     def set_up_chain(self):
@@ -70,6 +71,10 @@ class Stage:
         """Let the user choose, as another program would: by replacing the file."""
         self.policy = policy
         save_policy(self.policy_path, policy)
+
+    async def stop(self, number):
+        """Let a server end."""
+        await self.homes[number].aclose()
 
     async def ready(self, *numbers):
         """Wait until exactly these servers are in use."""
@@ -102,7 +107,8 @@ async def staged(world, folder):
             save_policy(home / "policy.json", stage.policy)
             mail = MailserverConfig(home / "mail")
             server = open_server(key, world.config(home), discovery, mail, home / "policy.json")
-            stage.servers.append(await stack.enter_async_context(server))
+            stage.homes.append(await stack.enter_async_context(AsyncExitStack()))
+            stage.servers.append(await stage.homes[number].enter_async_context(server))
         chain, config = world.config(folder / "client"), ClientConfig(MAILSERVER, pool_target=3)
         client = open_client(CLIENT_KEY, chain, discovery, config, stage.policy_path, keys=[SHARED])
         stage.client = await stack.enter_async_context(client)
@@ -169,6 +175,22 @@ async def test_a_server_removed_while_it_is_read_is_left_at_once_and_the_rest_co
     assert isinstance(events[-1], Finished)
     assert events[-1].complete
     assert len(events[-1].servers) == 2
+
+
+async def test_when_a_server_ends_while_it_is_read_the_rest_comes_from_the_other(world, tmp_path):
+    async with staged(world, tmp_path) as stage:
+        await stage.ready(0, 1)
+        expected = await stage.post(40)
+        events, gone = [], None
+        async for event in stage.client.mailbox.fetch(recent()):
+            events.append(event)
+            if isinstance(event, PageRead) and gone is None:
+                gone = event.node_id
+                await stage.stop(stage.ids.index(gone))
+
+    assert [event.opened.message.payload for event in events if isinstance(event, Mail)] == expected
+    assert gone in {event.node_id for event in events if isinstance(event, ServerFailed)}
+    assert events[-1].complete
 
 
 async def test_the_users_choice_counts_at_once(world, tmp_path):
