@@ -35,8 +35,6 @@ MAX_CANDIDATES = 1_024
 MAX_REMEMBERED = 16_384
 """Nodes that one reader of `candidates` is not told of again; the oldest is forgotten, and may be told of again."""
 
-RECEIVE_BUFFER = 1 << 21
-
 T = TypeVar("T")
 
 
@@ -65,13 +63,13 @@ class Discovery(asyncio.DatagramProtocol):
         self._ipv6 = ":" in config.host
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._pumping = False
         self._readers: set[_Reader] = set()
         self.port = 0
         """The UDP port, once entered."""
 
     async def __aenter__(self) -> Discovery:
         self._loop = asyncio.get_running_loop()
+        self._closed = asyncio.Event()
         try:
             transport, _ = await self._loop.create_datagram_endpoint(
                 lambda: self, local_addr=(self._config.host, self._config.port)
@@ -97,6 +95,7 @@ class Discovery(asyncio.DatagramProtocol):
         self._node.stop(self._loop.time())
         for reader in self._readers:
             reader.close()
+        await self._closed.wait()
 
     # What programs ask
 
@@ -187,6 +186,10 @@ class Discovery(asyncio.DatagramProtocol):
         source = (addr[0], addr[1]) if not self._ipv6 else (str(parse_ip(addr[0].partition("%")[0])), addr[1])
         self._node.receive_datagram(data, source, self._loop.time())
         self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed, and its port free."""
+        self._closed.set()
 
     def error_received(self, exc: Exception) -> None:
         """Somebody is not there (ICMP): their requests time out."""
