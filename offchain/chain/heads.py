@@ -110,7 +110,9 @@ class Subscription:
         heads = 0
         while True:
             try:
-                message = await asyncio.wait_for(socket.receive(), self._silence)
+                # Not wait_for: Python 3.11's may lose a cancellation that comes together with a message.
+                async with asyncio.timeout(self._silence):
+                    message = await socket.receive()
             except TimeoutError:
                 return heads
             if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
