@@ -25,9 +25,10 @@ setup: .setup/python .setup/npm .setup/solc .setup/networks .setup/contracts ## 
 	PYTHON=$(PYTHON) setup/python.sh $(VENV)
 	@touch $@
 
-.setup/npm: package.json package-lock.json .npmrc
+.setup/npm: package.json package-lock.json .npmrc setup/anvil.sh
 	@mkdir -p .setup
 	npm install --no-save --no-progress --loglevel=error  # not `ci`: it refuses a lock without the platforms one cannot fetch
+	setup/anvil.sh
 	@touch $@
 
 .setup/solc: .setup/npm setup/solc.sh setup/solc-launcher.mjs

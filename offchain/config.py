@@ -1,6 +1,6 @@
 """Configuration: frozen records with a default and a line for each setting.
 
-They are read from files and the environment in one place, `offchain.cli`, and handed down whole to the object that needs
+They are read from files and the environment in one place, `offchain.cli`, and handed down whole to whoever needs
 them. Sizes are bytes and times are seconds unless a name says otherwise.
 """
 
@@ -53,6 +53,21 @@ class ChainConfig:
 
     in_flight: int = 4
     """eth_getLogs requests at a time while catching up."""
+
+    quorum: int = 0
+    """Endpoints that must agree on a final block's hash; 0 means two, or one if there is only one."""
+
+    proof_interval: float = 60.0
+    """How often to have the log commitment proven anew when no event asks for it."""
+
+    head_silence: float = 36.0
+    """Seconds without a new head after which a subscription is taken for dead."""
+
+    fresh_for: float = 1_800.0
+    """Age of the proof up to which the state is FRESH."""
+
+    keep_for: float = 86_400.0
+    """Age of the proof beyond which only the user's own nodes are trusted (EXPIRED)."""
 
 
 @dataclass(frozen=True, slots=True)

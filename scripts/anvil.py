@@ -14,8 +14,9 @@ import time
 from web3.middleware import Web3Middleware
 
 NAME = "receipt before answer"
-PATIENCE = 1.0
-"""Seconds; a block that anvil mines for the transaction takes milliseconds."""
+PATIENCE = {True: 60.0, False: 1.0}
+"""Seconds, by whether anvil mines a block for each transaction. That takes milliseconds; with a hundred proofs and
+traces, more than a second."""
 
 
 class ReceiptBeforeAnswer(Web3Middleware):
@@ -38,15 +39,11 @@ def install(web3) -> None:
 
 
 def _await_receipt(make_request, transaction_hash) -> None:
-    if not _is_anvil(make_request):
+    client = make_request("web3_clientVersion", []).get("result") or ""
+    if not client.lower().startswith("anvil"):
         return
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + PATIENCE[make_request("anvil_getAutomine", []).get("result") is True]
     while make_request("eth_getTransactionReceipt", [transaction_hash]).get("result") is None:
         if time.monotonic() > end:
             return  # Brownie goes on waiting
         time.sleep(0.001)
-
-
-def _is_anvil(make_request) -> bool:
-    client = make_request("web3_clientVersion", []).get("result") or ""
-    return client.lower().startswith("anvil")

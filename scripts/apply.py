@@ -38,9 +38,8 @@ def main(path, **options):
             if dry_run and index > 1:
                 print(f"step {index}, {name}: cannot be tried before the steps above have happened ({refusal})")
                 return
-            raise Refusal(
-                f"step {index} of {len(steps)}, {name}: {refusal}; {index - 1} steps before it are done"
-            ) from None
+            where = f"step {index} of {len(steps)}, {name}"
+            raise Refusal(f"{where}: {refusal}; {index - 1} steps before it are done") from None
 
 
 def _read(path: Path) -> list:

@@ -130,9 +130,7 @@ def sender_of(account=None, key=None):
     local = chain.id in LOCAL_CHAINS
     if key is not None:
         if not local:
-            raise Refusal(
-                f"a private key in a file is for local chains; this is chain {chain.id}: use account=<keystore>"
-            )
+            raise Refusal(f"a key in a file is for local chains only; this is chain {chain.id}: use account=<keystore>")
         return accounts.add(_private_key(Path(key)))
     if account is None or (isinstance(account, int) or (isinstance(account, str) and account.isdecimal())):
         index = int(account or 0)

@@ -6,6 +6,7 @@ They may stand before the command or after it: `waypost --json nodes` is `waypos
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,18 +33,38 @@ class State:
 
     home: Path = field(default_factory=default_home)
     yes: bool = False
+    log: str = "warning"
     output: Output = field(default_factory=Output)
 
     def settings(self, overrides: dict[str, dict[str, object]] | None = None) -> Settings:
         """The configuration under the home folder; see `offchain.cli.settings`."""
         from offchain.cli.settings import load
 
+        configure_logging(self.log)
         return load(self.home, overrides=overrides)
 
     def confirm(self, question: str) -> None:
         """Ask before what is hard to undo; --yes answers. Aborts on no."""
-        if not self.yes:
-            click.confirm(question, abort=True, err=True)
+        if self.yes:
+            return
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"{question} Nobody can answer here: give --yes")
+        click.confirm(question, abort=True, err=True)
+
+
+def configure_logging(level: str) -> None:
+    """Send logs of this level and above to standard error, a line each."""
+    import logging
+    import time
+
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("offchain")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
 
 
 def state_of(ctx: click.Context | None = None) -> State:
@@ -70,14 +91,26 @@ def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         state_of(ctx).output.quiet = True
 
 
+def _set_log(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        state_of(ctx).log = value
+
+
 def _set_yes(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         state_of(ctx).yes = True
 
 
 def common_options(command: F) -> F:
-    """Add --home, --json, --quiet and --yes to a command."""
+    """Add --home, --json, --quiet, --yes and --log to a command."""
     for option in (
+        click.option(
+            "--log",
+            type=click.Choice(["error", "warning", "info", "debug"]),
+            expose_value=False,
+            callback=_set_log,
+            help="What to log on stderr.  [default: warning]",
+        ),
         click.option("--yes", "-y", is_flag=True, expose_value=False, callback=_set_yes, help="Ask nothing."),
         click.option(
             "--quiet", "-q", is_flag=True, expose_value=False, callback=_set_quiet, help="No remarks on stderr."

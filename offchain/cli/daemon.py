@@ -76,7 +76,7 @@ def find_daemon(settings: Settings) -> Daemon | None:
     """The daemon of this home folder; None if there is none. A file that one left behind is no daemon."""
     try:
         document = json.loads(settings.daemon_path.read_text())
-        where = urlsplit(document["url"])
+        where = urlsplit(str(document["url"]))
         token = (settings.home / "api.token").read_text("ascii").strip()
         daemon = Daemon(where.hostname or "", where.port or 0, token)
     except (OSError, ValueError, KeyError, TypeError):

@@ -7,21 +7,21 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offchain.cli.daemon import find_daemon
 from offchain.cli.output import Output
 from offchain.cli.running import run
 from offchain.cli.services import node_key
 from offchain.cli.settings import Settings
-from offchain.client.history import Query
-from offchain.client.keyring import PersonalKey, SharedKey, topic_of_name
+from offchain.client.keyring import topic_of_name
 from offchain.errors import ConnectionLost
 from offchain.keys import PrivateKey, PublicKey
-from offchain.node import ClientNode, open_client
-from offchain.web.views import mail_event
 from offchain.whisper.cipher import key_from_password, seal_asym, seal_sym
 from offchain.whisper.envelope import Envelope, mine
+
+if TYPE_CHECKING:
+    from offchain.node import ClientNode
 
 IN_FLIGHT = 64
 """Messages that wait for an acknowledgement at a time."""
@@ -84,6 +84,8 @@ class Wanted:
 
 async def send_all(settings: Settings, output: Output, outgoing: Outgoing) -> Sent:
     """Seal the lines and hand them to trusted servers. ConnectionLost if there are too few of those."""
+    from offchain.node import open_client
+
     key = node_key(settings)
     async with open_client(
         key, settings.chain(), settings.discovery(), settings.client(), settings.policy_path
@@ -145,6 +147,11 @@ def fetch_all(settings: Settings, output: Output, wanted: Wanted, *, stream: boo
 
 
 async def _fetch_myself(settings: Settings, wanted: Wanted, printer: Printer) -> None:
+    from offchain.client.history import Query
+    from offchain.client.keyring import PersonalKey, SharedKey
+    from offchain.node import open_client
+    from offchain.web.views import mail_event
+
     key = node_key(settings)
     chain, discovery, config = settings.chain(), settings.discovery(), settings.client()
     query = Query(

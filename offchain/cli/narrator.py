@@ -12,7 +12,7 @@ from offchain.cli.output import Output
 from offchain.client.broadcast import Broadcast
 from offchain.client.pool_machine import PoolEvent
 from offchain.node.background import background
-from offchain.trust import TrustChange
+from offchain.trust.trusted_set import TrustChange
 from offchain.web import views
 
 STATE_INTERVAL = 0.2
@@ -81,10 +81,10 @@ async def tell_states(output: Output, trust: Trust) -> None:
         state = trust.state.name
         if state != before:
             status = trust.status()
-            block = status.get("block")
+            block = status.get("provenBlock")
             output.event(
                 {"event": "state", "state": state, "before": before, "block": block, "time": time.time()},
-                f"{clock(time.time())}  {'registry':<10}  {state}" + (f" (block {block})" if block else ""),
+                f"{clock(time.time())}  {'registry':<10}  {state}" + (f", proven at block {block}" if block else ""),
             )
             before = state
         await asyncio.sleep(STATE_INTERVAL)

@@ -87,6 +87,10 @@ class Finder:
         """Look everybody up again, after changes may have been missed."""
         self._publish(*self._machine.recheck(_now()))
 
+    def reconsider(self) -> None:
+        """Say anew of everybody who was not trusted whether they are, and why not."""
+        self._publish(*self._machine.reconsider(_now()))
+
     def found(self, record: Enr, source: Source = Source.DISCOVERED) -> None:
         """Check a verified record."""
         try:

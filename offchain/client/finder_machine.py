@@ -105,6 +105,11 @@ class FinderMachine:
         again = [node_id for node_id in self._untrusted if self._accepts(node_id)]
         return [found for node_id in again if (found := self._admit(self._untrusted.pop(node_id).contact))]
 
+    def reconsider(self, now: float) -> list[Finding]:
+        """Look at everybody who was not trusted as if found now: when why they weren't may have changed."""
+        remembered = [self._untrusted.pop(node_id).contact for node_id in list(self._untrusted)]
+        return [finding for contact in remembered if (finding := self.found(contact, now))]
+
     def set_own(self, contacts: Iterable[Contact], now: float) -> list[Admitted]:
         """Name the user's own nodes, in place of those named before; they are accepted whatever the registry says."""
         contacts = list(contacts)

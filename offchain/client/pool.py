@@ -111,6 +111,11 @@ class Pool(Generic[L]):
         ]
 
     @property
+    def target(self) -> int:
+        """How many connections are wanted."""
+        return self._machine.target
+
+    @property
     def ready(self) -> int:
         """How many nodes may be picked."""
         return self._machine.count(State.READY)
@@ -119,7 +124,7 @@ class Pool(Generic[L]):
     def hungry(self) -> bool:
         """Whether more nodes are needed than are connected or may yet be."""
         usable = sum(self._machine.count(state) for state in (State.READY, State.CONNECTING, State.CANDIDATE))
-        return usable < self._config.pool_target
+        return usable < self._machine.target
 
     async def changed(self) -> None:
         """Wait until something happens to a node."""

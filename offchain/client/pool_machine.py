@@ -163,6 +163,11 @@ class PoolMachine:
 
     # What is asked of it
 
+    @property
+    def target(self) -> int:
+        """How many connections are wanted."""
+        return self._target
+
     def take_actions(self) -> list[Action]:
         """What to do now, in this order."""
         actions, self._actions = self._actions, []

@@ -5,6 +5,8 @@ Everything is counted by outcome, and said to the peer in words that tell it wha
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -29,6 +31,11 @@ from offchain.whisper.mail import (
     request_id,
 )
 from offchain.whisper.protocol import Refusal
+
+log = logging.getLogger("offchain.mailserver")
+
+WARN_INTERVAL = 10.0
+"""Seconds between warnings of the same trouble."""
 
 NewEnvelopes = Callable[[Sequence[Envelope], NodeId], None]
 """Told of envelopes that were not known before, once they are safe, and who brought them."""
@@ -60,6 +67,7 @@ class Desk:
         self._on_new = on_new
         self._quotas = Quotas(Limits(config.requests_per_minute, config.requests_per_minute_per_address))
         self._requests = RequestMemory()
+        self._warned_at = 0.0
         self._password_key = key_from_password(DEFAULT_PASSWORD) if config.password_requests else None
 
     # Envelopes
@@ -67,23 +75,29 @@ class Desk:
     async def store(self, envelopes: Sequence[Envelope], source: NodeId) -> list[Refusal]:
         """Keep envelopes that the protocol found acceptable. Returns once they are on disk, with those not kept.
 
-        StorageError if the disk refused them: then none of them is acknowledged.
+        StorageError if the disk refused them: then none of them is acknowledged. Whoever stops waiting changes nothing:
+        what is on its way to the disk gets there, and is told of.
         """
         oldest = self._retention.oldest(self.clock())
         kept = [envelope for envelope in envelopes if envelope.sent >= oldest]
-        try:
-            added = await self._writer.add(kept)
-        except StorageError:
-            self.counts["envelopes lost to a storage error"] += len(kept)
-            raise
-        new = [envelope for envelope, is_new in zip(kept, added, strict=True) if is_new]
-        self.counts["envelopes stored"] += len(new)
-        self.counts["envelopes known already"] += len(kept) - len(new)
-        if new:
-            self._on_new(new, source)
+        writing = asyncio.ensure_future(self._write(kept, source))
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits any more
+        await asyncio.shield(writing)
         refused = [Refusal(envelope.hash, Fault.EXPIRED) for envelope in envelopes if envelope.sent < oldest]
         self.count_refusals(refused)
         return refused
+
+    async def _write(self, envelopes: Sequence[Envelope], source: NodeId) -> None:
+        try:
+            added = await self._writer.add(envelopes)
+        except StorageError:
+            self.counts["envelopes lost to a storage error"] += len(envelopes)
+            raise
+        new = [envelope for envelope, is_new in zip(envelopes, added, strict=True) if is_new]
+        self.counts["envelopes stored"] += len(new)
+        self.counts["envelopes known already"] += len(envelopes) - len(new)
+        if new:
+            self._on_new(new, source)
 
     def count_refusals(self, refused: Sequence[Refusal]) -> None:
         """Count envelopes that were not taken, by reason."""
@@ -142,6 +156,14 @@ class Desk:
         self.counts[f"requests refused: {reason}"] += 1
         return Failure(request_id(packet), text)
 
+    def storage_failed(self, error: StorageError) -> None:
+        """Tell the operator, not for every envelope."""
+        self.counts["storage errors"] += 1
+        now = self.clock()
+        if abs(now - self._warned_at) >= WARN_INTERVAL:
+            self._warned_at = now
+            log.warning("the archive fails: %s", error)
+
     # Other servers
 
     def is_trusted_server(self, node_id: NodeId) -> bool:
@@ -152,7 +174,7 @@ class Desk:
         """The answer to a sync request, or why there is none."""
         if not self.is_trusted_server(node_id):
             self.counts["sync requests refused"] += 1
-            return SyncResponse(final=True, error=f"not trusted: {self._trust.why(MAILSERVER, node_id)}")
+            return SyncResponse(final=True, error="this server does not trust yours")
         try:
             request = SyncRequest.decode(payload)
         except MailError as error:

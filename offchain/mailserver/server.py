@@ -128,7 +128,7 @@ class Mailserver:
             await self._writer.stop()
         finally:
             try:
-                await self._tasks.__aexit__(kind, error, traceback)
+                await self._end_tasks(error)
             finally:
                 self._close_archive()
 
@@ -199,7 +199,14 @@ class Mailserver:
         self.relay.publish(envelopes, source, self._clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.create_task(work)
+        return self._tasks.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """What goes wrong for one peer does not end the server for the others."""
+        try:
+            await work
+        except Exception:
+            log.exception("a task failed")
 
     # Upkeep and end
 
@@ -223,6 +230,16 @@ class Mailserver:
                     await session.quiet.wait()
         except TimeoutError:
             log.info("stopping before everything was answered")
+
+    async def _end_tasks(self, error: BaseException | None) -> None:
+        """Wait for the tasks, all of which have been told to end. A single error comes out as it is, not in a group."""
+        cancelled = error if isinstance(error, asyncio.CancelledError) else None
+        try:
+            await self._tasks.__aexit__(type(cancelled) if cancelled else None, cancelled, None)
+        except BaseExceptionGroup as errors:
+            if len(errors.exceptions) == 1:
+                raise errors.exceptions[0] from None
+            raise
 
     def _close_archive(self) -> None:
         if self._given_archive is None:

@@ -26,8 +26,11 @@ from offchain.whisper.protocol import Code, EnvelopesReceived, Event, Extension,
 
 log = logging.getLogger("offchain.mailserver")
 
-BATCHES_IN_FLIGHT = 32
+BATCHES_IN_FLIGHT = 256
 """Batches of a peer that wait for the disk; beyond it we stop reading."""
+
+BYTES_IN_FLIGHT = 2 * 1024 * 1024
+"""Their envelopes, likewise; a single batch may be larger."""
 
 REQUESTS_WAITING = 16
 """History requests of a peer that wait for the one being answered; beyond it they are refused."""
@@ -66,7 +69,9 @@ class Session:
         self._desk = desk
         self._meetings = meetings
         self._spawn = spawn
-        self._slots = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+        self._storing = 0
+        self._storing_bytes = 0
+        self._room = asyncio.Event()
         self._requests: asyncio.Queue[bytes] = asyncio.Queue(REQUESTS_WAITING)
         self._sync_requests: asyncio.Queue[bytes] = asyncio.Queue(2)
         self._sync_parts: asyncio.Queue[SyncResponse] = asyncio.Queue(SYNC_PARTS_WAITING)
@@ -129,20 +134,27 @@ class Session:
         if self.outbox is not None:
             for envelope in received.envelopes:
                 self.outbox.discard(envelope.hash)
-        await self._slots.acquire()
-        self._spawn(self._store(received))
+        size = sum(len(envelope.raw) for envelope in received.envelopes)
+        while self._storing >= BATCHES_IN_FLIGHT or (self._storing_bytes + size > BYTES_IN_FLIGHT and self._storing):
+            self._room.clear()
+            await self._room.wait()
+        self._storing += 1
+        self._storing_bytes += size
+        self._spawn(self._store(received, size))
 
-    async def _store(self, received: EnvelopesReceived) -> None:
+    async def _store(self, received: EnvelopesReceived, size: int) -> None:
         """Store a batch and acknowledge it, in this order: who is told "stored" may forget the envelope."""
         self._begin()
         try:
             try:
                 refused = await self._desk.store(received.envelopes, self.node_id)
             finally:
-                self._slots.release()
+                self._storing -= 1
+                self._storing_bytes -= size
+                self._room.set()
             await self._acknowledge(replace(received, refused=(*received.refused, *refused)), stored=True)
         except StorageError as error:
-            log.warning("envelopes could not be stored: %s", error)
+            self._desk.storage_failed(error)
             await self._acknowledge(received, stored=False)
         finally:
             self._done()
@@ -202,7 +214,7 @@ class Session:
                 await self._shh.send_many(packets)
                 await asyncio.sleep(0)  # others have requests too
         except StorageError as error:
-            log.warning("a request could not be answered: %s", error)
+            self._desk.storage_failed(error)
             failure = self._desk.refuse(packet, "this server cannot read its archive now", "storage error")
             await self._shh.send(Code.REQUEST_COMPLETE, failure.encode())
         self._desk.counts["envelopes sent"] += answer.envelopes
@@ -250,6 +262,7 @@ class Session:
         if round_.failure is not None:
             log.info("catching up with %s stopped: %s", short(self.node_id), round_.failure)
         self._even = round_.succeeded
+        self._desk.counts["catching up: done" if self._even else "catching up: failed"] += 1
 
     async def _read_page(self, round_: CatchUp) -> None:
         asked = round_.request
@@ -283,7 +296,7 @@ class Session:
                 await self._shh.send_many(answer.step())
                 await asyncio.sleep(0)
         except StorageError as error:
-            log.warning("a server could not be synchronised: %s", error)
+            self._desk.storage_failed(error)
             failure = SyncResponse(final=True, error="this server cannot read its archive now")
             await self._shh.send(Code.SYNC_RESPONSE, failure.encode())
 

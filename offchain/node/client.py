@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -24,11 +25,12 @@ from offchain.discovery.service import Discovery
 from offchain.errors import DecodeError
 from offchain.keys import PrivateKey
 from offchain.node.background import background
-from offchain.node.policy_watch import PolicyWatch
-from offchain.trust import TrustChange
+from offchain.node.policy_watch import PolicyWatch, default_policy
+from offchain.trust.freshness import Freshness
 from offchain.trust.nodes import TrustedNodes
 from offchain.trust.policy import Policy
-from offchain.types import Kind
+from offchain.trust.trusted_set import TrustChange
+from offchain.types import Kind, short
 
 log = logging.getLogger("offchain.node")
 
@@ -58,7 +60,6 @@ class ClientNode:
         self.mailbox = mailbox
         self.changes: Broadcast[TrustChange] = Broadcast()
         """Changes of trust, of every kind of node, after the pool has acted on them."""
-        self._config = config
         self._policy = policy
 
     @property
@@ -88,7 +89,7 @@ class ClientNode:
             "record": record.text,
             "trust": self.trust.status(),
             "policyError": self.policy_error,
-            "pool": {"target": self._config.pool_target, "ready": self.pool.ready, "known": len(self.pool.nodes())},
+            "pool": {"target": self.pool.target, "ready": self.pool.ready, "known": len(self.pool.nodes())},
             "finder": self.finder.stats(),
             "discovery": self.discovery.stats(),
         }
@@ -117,6 +118,11 @@ class ClientNode:
                 self.finder.trust_changed(change.node_id, change.trusted)
             self.changes.publish(change)
 
+    async def _await_first_proof(self) -> None:
+        """Until something is proven nobody can be trusted, and that is all that is said; then say of each why not."""
+        await self.trust.wait_for(lambda trust: trust.state is not Freshness.NEVER, math.inf)
+        self.finder.reconsider()
+
     async def _admit(self, findings: Listener[Finding]) -> None:
         async for finding in findings:
             if isinstance(finding, Admitted):
@@ -144,7 +150,7 @@ async def open_client(
     Raises ConfigError if the policy file is of no use, StorageError if the checkpoint is; what fails later comes out of
     the block.
     """
-    watch = PolicyWatch(policy_path)
+    watch = PolicyWatch(policy_path, default_policy(chain))
     async with TrustedNodes(chain, watch.policy) as trust, Discovery(key, discovery) as network:
         pool = Pool(client, trust, partial(MailLink.connect, key), rng=rng)
         finder = Finder(
@@ -160,18 +166,30 @@ async def open_client(
         node = ClientNode(client, trust, network, finder, pool, mailbox, watch)
         with finder.findings.listen() as findings:
             async with background(
-                pool.run(), finder.run(), node._admit(findings), node._follow_trust(), watch.run(node.set_policy)
+                node._follow_trust(),
+                node._admit(findings),
+                node._await_first_proof(),
+                pool.run(),
+                finder.run(),
+                watch.run(node.set_policy),
             ):
                 node._start()
                 yield node
 
 
 def own_contacts(policy: Policy, kind: Kind) -> Iterable[Contact]:
-    """The user's own nodes of a kind; one whose text cannot be read is left out, with a warning."""
+    """The user's own nodes of a kind; one whose address is of no use is left out, with a warning."""
     for own in policy.own:
         if own.kind != kind:
             continue
         try:
-            yield Contact.parse(own.text, Source.OWN)
+            contact = Contact.parse(own.url, Source.OWN)
         except DecodeError as error:
-            log.warning("your own node %s cannot be used: %s", own.label or own.text[:20], error)
+            log.warning("your own node %s cannot be used: %s", own.label or short(own.node_id), error)
+            continue
+        if contact.node_id == own.node_id:
+            yield contact
+        else:
+            log.warning(
+                "your own node %s cannot be used: its address is another node's", own.label or short(own.node_id)
+            )

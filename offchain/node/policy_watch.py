@@ -8,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from offchain.config import ChainConfig
 from offchain.errors import ConfigError
 from offchain.trust.policy import Policy
 from offchain.trust.policy_file import load_policy
@@ -20,15 +21,21 @@ POLL_INTERVAL = 0.25
 Stamp = tuple[int, int, int] | None
 
 
+def default_policy(chain: ChainConfig) -> Policy:
+    """What a user has who never chose: the project's curator, which is the first one configured, decides alone."""
+    return Policy(curators=tuple(curator.address for curator in chain.curators[:1]))
+
+
 class PolicyWatch:
     """The policy as the file has it. A file that cannot be read leaves the policy as it was, and says so in `error`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, default: Policy) -> None:
         """Reads the file; a ConfigError says what is wrong with it. A missing file is the default policy."""
         self.path = path
         self.error: str | None = None
+        self._default = default
         self._stamp = _stamp(path)
-        self.policy = load_policy(path)
+        self.policy = load_policy(path, default)
 
     def look(self) -> Policy | None:
         """The new policy if the file changed since the last look; None if it didn't, or is of no use."""
@@ -37,7 +44,7 @@ class PolicyWatch:
             return None
         self._stamp = stamp
         try:
-            policy = load_policy(self.path)
+            policy = load_policy(self.path, self._default)
         except ConfigError as error:
             self.error = str(error)
             log.warning("the policy stays as it was: %s", error)

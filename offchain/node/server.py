@@ -17,10 +17,10 @@ from offchain.keys import PrivateKey
 from offchain.mailserver.server import Mailserver
 from offchain.node.background import background
 from offchain.node.client import own_contacts
-from offchain.node.policy_watch import PolicyWatch
-from offchain.trust import TrustChange
+from offchain.node.policy_watch import PolicyWatch, default_policy
 from offchain.trust.nodes import TrustedNodes
 from offchain.trust.policy import Policy
+from offchain.trust.trusted_set import TrustChange
 from offchain.types import MAILSERVER
 
 log = logging.getLogger("offchain.node")
@@ -82,7 +82,7 @@ async def open_server(
     Its record names its kind and its TCP port. The policy file, which says whom it relays with, is followed. Raises
     ConfigError if the file or an address is of no use, StorageError if the archive or the checkpoint is.
     """
-    watch = PolicyWatch(policy_path)
+    watch = PolicyWatch(policy_path, default_policy(chain))
     async with TrustedNodes(chain, watch.policy) as trust, Mailserver(key, server, trust) as mailserver:
         kinds = discovery.kinds if MAILSERVER in discovery.kinds else (*discovery.kinds, MAILSERVER)
         async with Discovery(key, replace(discovery, kinds=kinds, tcp=mailserver.port)) as network:
@@ -96,7 +96,7 @@ async def open_server(
             node = ServerNode(trust, network, mailserver, finder)
             with finder.findings.listen() as findings:
                 async with background(
-                    finder.run(), node._offer(findings), node._follow_trust(), watch.run(node.set_policy)
+                    node._follow_trust(), node._offer(findings), finder.run(), watch.run(node.set_policy)
                 ):
                     finder.set_own(own_contacts(watch.policy, MAILSERVER))
                     yield node

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from offchain.errors import ConnectionLost, PeerError
@@ -81,9 +81,12 @@ class Peer:
         await self.send_many(capability, ((code, payload),))
 
     async def send_many(self, capability: str, messages: Iterable[tuple[int, bytes]]) -> None:
-        """Send messages one after the other, cheaper than one by one. Waits once, before the first."""
-        await self._shell.wait_writable()
-        self._shell.send(capability, messages)
+        """Send messages in order, cheaper than one by one. Waits as often as WRITE_BUFFER is full; other senders may
+        come in between then.
+        """
+        for group in _groups(messages):
+            await self._shell.wait_writable()
+            self._shell.send(capability, group)
 
     def send_now(self, capability: str, messages: Iterable[tuple[int, bytes]]) -> None:
         """Send answers to what the peer sent, without waiting: if both ends waited for room before they read on,
@@ -263,8 +266,8 @@ class _Shell(asyncio.Protocol):
         return taken
 
     async def wait_writable(self) -> None:
-        """Return when there is room for another message."""
-        if not self._writable.is_set():
+        """Return when there is room for another message. Of several who wait, the first may fill it again."""
+        while self.over is None and not self._writable.is_set():
             try:
                 async with asyncio.timeout(SEND_TIMEOUT):
                     await self._writable.wait()
@@ -298,6 +301,20 @@ class _Shell(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self.pump()
+
+
+def _groups(messages: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """The messages, cut where their payloads reach WRITE_BUFFER."""
+    group: list[tuple[int, bytes]] = []
+    size = 0
+    for each in messages:
+        group.append(each)
+        size += len(each[1])
+        if size >= WRITE_BUFFER:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 async def connect(

@@ -60,7 +60,7 @@ async def read_body(request: web.Request) -> Body:
 
 
 def fetch_request(body: Body) -> FetchRequest:
-    """{"topics": [0x.. or a name], "since": .., "until": .., "pageSize": .., "limit": .., "cursor": .., "keys": [..]}"""
+    """{"topics": [hex or name], "since": .., "until": .., "pageSize": .., "limit": .., "cursor": .., "keys": [..]}"""
     _only(body, {"topics", "since", "until", "pageSize", "limit", "cursor", "keys"})
     now = int(time.time())
     topics = _list(body, "topics", 512)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from offchain.client.history import Asked, Finished, PageRead, Received, ServerFailed, Waiting
 from offchain.client.mailbox import Mail, MailEvent, Stored
 from offchain.client.pool_machine import PoolEvent, PoolNode
+from offchain.trust.explain import Explanation
+from offchain.trust.trusted_set import TrustChange, TrustedNode
 
 Json = dict[str, object]
 
@@ -51,7 +53,8 @@ def trusted_node(node: TrustedNode) -> Json:
         "nodeId": hexed(node.node_id),
         "provider": node.provider,
         "expiresAt": node.expires_at,
-        "own": node.own,
+        "own": node.own is not None,
+        "label": None if node.own is None else node.own.label or None,
     }
 
 
@@ -71,10 +74,16 @@ def explanation(found: Explanation) -> Json:
     """Whether a node is trusted, and the chain of reasons."""
     return {
         "trusted": found.trusted,
+        "summary": found.summary,
         "reasons": list(found.reasons),
+        "state": found.state.value,
+        "own": found.own,
         "provider": found.provider,
         "block": found.block,
         "transaction": hexed(found.tx),
+        "expiresAt": found.expires_at,
+        "provenBlock": found.proven_block,
+        "provenAge": found.proven_age,
     }
 
 

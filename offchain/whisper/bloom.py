@@ -55,7 +55,7 @@ def envelope_matches(bloom: bytes, topic: bytes) -> bool:
     return all(bloom[index] & mask for index, mask in _surviving(topic))
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def _surviving(topic: bytes) -> tuple[tuple[int, int], ...]:
     """The bytes and masks that remain of a topic where masks are assigned."""
     masks = {}

@@ -351,7 +351,10 @@ class ShhPeer:
         return self.peer.closed
 
     async def send_envelopes(self, envelopes: Sequence[Envelope], *, known_pow: float = 0.0) -> list[bytes]:
-        """See ShhSession.send_envelopes. Waits while the peer does not keep up."""
+        """See ShhSession.send_envelopes. Waits while the peer does not keep up.
+
+        Have somebody iterate over the events meanwhile: a peer whose own sendings are not read may stop reading.
+        """
         batches = self.session.send_envelopes(envelopes, known_pow=known_pow)
         await self._flush()
         return batches

@@ -14,7 +14,10 @@ import pytest
 
 from offchain.config import MailserverConfig
 from offchain.contact import Contact
+from offchain.errors import ConfigError, StorageError
+from offchain.mailserver.archive.lmdb import LmdbArchive
 from offchain.mailserver.server import Mailserver
+from offchain.whisper.envelope import Envelope
 from offchain.whisper.mail import Completion, Failure, HistoryRequest, seal_request
 from tests.support.mail_client import MailClient, key, mail
 
@@ -45,7 +48,8 @@ def config(folder, **changes):
 
 def running(own, tmp_path, *trusted, **changes):
     """A mail server in this process."""
-    return Mailserver(own, config(tmp_path / own.public.node_id.hex()[:8], **changes), Trust(*trusted))
+    folder = tmp_path / own.public.node_id.hex()[:8]
+    return Mailserver(own, config(folder, **changes), Trust(*trusted))
 
 
 async def until(condition, seconds=20.0):
@@ -157,6 +161,46 @@ async def test_a_link_ends_when_trust_does(tmp_path):
 
         assert first.relay.links == ()
         await until(lambda: second.relay.links == ())
+
+
+async def test_days_beyond_what_may_be_kept_go(tmp_path):
+    now = int(time.time())
+    old = [Envelope.create(now - age * 86_400, 50, b"abcd", bytes(5000)) for age in (3, 2, 1)]
+    archive = LmdbArchive(tmp_path / FIRST.public.node_id.hex()[:8])
+    archive.add_many(old)
+    size = archive.days()[0].size
+    archive.close()
+
+    async with running(FIRST, tmp_path, max_archive_bytes=2 * size) as server:
+        await until(lambda: len(server.archive.days()) == 2)
+        async with client(READER, FIRST, server.port) as reader:
+            assert await reader.fetch([b"abcd"]) == old[1:]
+
+
+async def test_a_port_that_is_taken_is_said_and_the_archive_given_back(tmp_path):
+    async with running(FIRST, tmp_path) as server:
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{server.port}"):
+            async with running(SECOND, tmp_path, port=server.port):
+                raise AssertionError("it runs")
+
+    async with running(SECOND, tmp_path):
+        pass
+
+
+async def test_an_archive_in_use_is_said(tmp_path):
+    async with running(FIRST, tmp_path):
+        with pytest.raises(StorageError, match="in use by another process"):
+            async with running(FIRST, tmp_path):
+                raise AssertionError("it runs")
+
+
+async def test_an_error_in_its_block_comes_out_as_it_is(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        async with running(FIRST, tmp_path):
+            raise ZeroDivisionError
+
+    async with running(FIRST, tmp_path):
+        pass
 
 
 SERVER = """

@@ -42,7 +42,7 @@ def demo(text: Path | None, count: int, keep: bool) -> None:
     if len(lines) < count:
         raise click.UsageError(f"the text has {len(lines)} lines that are not empty, expected {count}: use --count")
     folder = Path(tempfile.mkdtemp(prefix="waypost-demo-"))
-    report = Report(state.output, STEPS)
+    report = Report(state.output, STEPS, folder)
     try:
         left = run(lambda: perform(Stage(folder), report, lines))
         held = report.end() and not left

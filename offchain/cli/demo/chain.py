@@ -103,11 +103,11 @@ async def is_known(stage: Stage, node: str) -> bool:
 
 
 class BlockClock:
-    """Notes when each block is first seen, by asking a hundred times a second, from outside the client."""
+    """Notes for each block the last moment at which it was not there yet, by asking again and again, from outside."""
 
     def __init__(self, stage: Stage) -> None:
         self._rpc = stage.rpc
-        self._seen: dict[int, float] = {}
+        self._before: dict[int, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="block clock", daemon=True)
 
@@ -119,9 +119,9 @@ class BlockClock:
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
 
-    def seen_at(self, number: int | None) -> float | None:
-        """The Unix time at which the block was first seen."""
-        return None if number is None else self._seen.get(number)
+    def before(self, number: int | None) -> float | None:
+        """A Unix time before the block, by some milliseconds; None if its coming was not observed."""
+        return None if number is None else self._before.get(number)
 
     def _watch(self) -> None:
         import http.client
@@ -130,14 +130,18 @@ class BlockClock:
         where = urlsplit(self._rpc)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=5)
         body = b'{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
+        asked_before: float | None = None
         while not self._stop.wait(POLL):
+            asked = time.time()
             try:
                 connection.request("POST", "/", body, {"Content-Type": "application/json"})
                 height = int(json.loads(connection.getresponse().read())["result"], 16)
             except (OSError, ValueError, KeyError, http.client.HTTPException):
                 connection.close()
                 continue
-            self._seen.setdefault(height, time.time())
+            if asked_before is not None:
+                self._before.setdefault(height, asked_before)
+            asked_before = asked
         connection.close()
 
 

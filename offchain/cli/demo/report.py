@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 
@@ -50,11 +51,12 @@ class Step:
 class Report:
     """Tells the story as it happens."""
 
-    def __init__(self, output: Output, steps: int) -> None:
+    def __init__(self, output: Output, steps: int, folder: Path) -> None:
         self.steps: list[Step] = []
         self.figures: dict[str, tuple[float, str]] = {}
         """What was measured on the way: name to value and unit."""
         self._output = output
+        self._folder = folder
         self._total = steps
         self._started = time.monotonic()
 
@@ -132,6 +134,7 @@ class Report:
             "held": complete,
             "seconds": round(seconds, 3),
             "fault": fault,
+            "folder": str(self._folder),
             "figures": {name: {"value": value, "unit": unit} for name, (value, unit) in self.figures.items()},
             "steps": [
                 {

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,8 +221,12 @@ class Story:
             "first trusted server connected, after start", first - (time.time() - time.monotonic() + started), "s"
         )
         for name in ("outsider", "impostor"):
-            event = await self._pool(self._players[name].node_id, "discarded")
-            report.check(f"{name} is discarded", True, event["reason"])
+            await self._pool(self._players[name].node_id, "discarded")
+            report.command(f"waypost verify {self._ready[name]['enode'][:16]}..")
+            verdict = await self._run_waypost(
+                f"verify {name}", self._players["client"], "verify", self._ready[name]["enode"], codes={3}
+            )
+            report.check(f"{name} is discarded", not verdict["trusted"], verdict["summary"])
         pool = {node["nodeId"] for node in await self._pool_now() if node["state"] == "ready"}
         report.check("the pool holds exactly the three", pool == set(trusted), ", ".join(sorted(map(self._name, pool))))
         fetched = await self._fetch("its history")
@@ -242,16 +246,14 @@ class Story:
         async with chain.BlockClock(stage) as clock:
             await chain.remove_node(self._troupe, stage, ACCEPTED, address)
             dropped = await self._pool(used, "dropped", since=before)
-            mined = clock.seen_at(dropped["block"])
+            mined = clock.before(dropped["block"])
         report.check(f"{name} left the registry", not await chain.is_known(stage, address), f"block {dropped['block']}")
         report.quote("serve", f"dropped {name}: {dropped['reason']}")
         report.check(
             "its connection was closed in reaction to the event", bool(dropped["connected"]), dropped["reason"]
         )
         if mined is not None:
-            report.figure(
-                "from the block to the dropped connection, seen from outside", (dropped["time"] - mined) * 1e3, "ms"
-            )
+            report.figure("from the block to the dropped connection, at most", (dropped["time"] - mined) * 1e3, "ms")
         if dropped.get("reactionSeconds") is not None:
             report.figure(
                 "from the event to the dropped connection, by the client", dropped["reactionSeconds"] * 1e3, "ms"
@@ -292,7 +294,12 @@ class Story:
         report.check("the own server is used", bool(event["own"]), admitted["reason"])
         pool = {node["nodeId"] for node in await self._pool_now() if node["state"] == "ready"}
         report.check("the pool holds nothing else", pool == {own["nodeId"]}, ", ".join(map(self._name, pool)))
+        report.tell("and both taken back:")
         before = len(self._client_events)
+        report.command("waypost own remove 'at home'")
+        await self._run_waypost("own remove", client, "own", "remove", "at home")
+        event = await self._pool(own["nodeId"], "dropped", since=before)
+        report.check("the own server is left", True, event["reason"])
         report.command(f"waypost providers unblock {ACCEPTED}")
         await self._run_waypost("unblock", client, "providers", "unblock", str(ACCEPTED), "--yes")
         for node_id in left:
@@ -376,10 +383,14 @@ class Story:
             f"authorize {name}", self._players[name], "node", "authorize", "--provider", str(provider), "--kind", KIND
         )
 
-    async def _run_waypost(self, log: str, player: Player, *arguments: str) -> Event:
+    async def _run_waypost(self, log: str, player: Player, *arguments: str, codes: Iterable[int] = (0,)) -> Event:
         """Run a command that answers with one document."""
         actor = await self._troupe.run(
-            log, self._command(player, *arguments), within=WITHIN * 2, cwd=self._stage.folder
+            log,
+            self._command(player, *arguments),
+            within=WITHIN * 2,
+            cwd=self._stage.folder,
+            codes=frozenset(codes),
         )
         if not actor.events:
             raise ActorFailed(f"{log} printed no document\n{actor.tail()}")
@@ -418,7 +429,7 @@ class Story:
     async def _pool_now(self) -> list[Event]:
         """The pool as the daemon's HTTP interface shows it."""
         status = await self._run_waypost("status", self._players["client"], "status")
-        pool: list[Event] = status["pool"]
+        pool: list[Event] = status["poolNodes"]
         return pool
 
     async def _server_in_use(self) -> str:

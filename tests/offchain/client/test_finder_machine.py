@@ -108,6 +108,18 @@ def test_rechecking_admits_and_lapses_what_changed_unheard(finder, trust):
     assert finder.stats() == {"admitted": 1, "untrusted": 1, "searched": 0}
 
 
+def test_reconsidering_says_anew_of_each_why_it_is_not_trusted(finder, trust):
+    finder.found(contact(2), 0.0)
+    finder.found(contact(3), 0.0)
+    trust.add(contact(2).node_id)
+
+    admitted, discarded = finder.reconsider(1.0)
+
+    assert admitted == Admitted(contact(2))
+    assert discarded.node_id == contact(3).node_id
+    assert finder.found(contact(3), 2.0) is None
+
+
 def test_a_newer_record_of_a_node_whose_trust_ended_unheard_is_discarded(finder, trust):
     finder.found(contact(1), 0.0)
     trust.remove(contact(1).node_id)

@@ -174,6 +174,22 @@ def test_what_a_lost_server_delivered_is_kept_even_if_the_next_lacks_it():
     assert received(machine) == MAILS[:3]
 
 
+def test_what_a_lost_server_delivered_beyond_the_cursor_waits_for_its_turn():
+    machine, _ = one_ask()
+    machine.delivered(A, [MAILS[0], MAILS[4]], 1.0)
+    machine.lost(A, "the connection was reset", 1.5)
+    machine.assign(B, 1.5)
+    asked(machine)
+
+    answer(machine, B, MAILS[:3], more=True, now=2.0)
+    first = received(machine)
+    asked(machine)
+    answer(machine, B, [MAILS[3]], more=False, now=3.0)
+
+    assert first == MAILS[:3]
+    assert received(machine) == MAILS[3:]
+
+
 def test_a_silent_server_is_left_after_the_timeout_and_reported():
     machine, _ = one_ask()
     machine.delivered(A, MAILS[:1], 4.0)

@@ -11,8 +11,8 @@ from offchain.client.link import STATUS, Broken, Completed, Delivered, Inbox, Lo
 from offchain.errors import ConnectionLost
 from offchain.whisper.bloom import EMPTY_BLOOM
 from offchain.whisper.envelope import Envelope
-from offchain.whisper.mail import HistoryRequest, seal_request
-from offchain.whisper.protocol import ShhPeer
+from offchain.whisper.mail import Completion, HistoryRequest, encode_mail, seal_request
+from offchain.whisper.protocol import Code, ShhPeer
 from tests.support.client import FakeServer, cursor_of, key
 
 CLIENT = key(100)
@@ -78,6 +78,19 @@ async def test_says_that_a_packet_cannot_be_read():
         (broken,) = await items(inbox, 1)
 
     assert isinstance(broken, Broken)
+
+
+async def test_a_completion_of_another_request_is_not_taken_for_this_ones():
+    server = FakeServer(1, MAILS, "silent")
+    async with linked(server) as (link, _), link.history() as inbox:
+        await link.ask(request(server))
+        (peer,) = server.peers
+        await peer.send("shh", Code.REQUEST_COMPLETE, Completion(b"\x01" * 32).encode())
+        await peer.send("shh", Code.DIRECT, encode_mail([MAILS[0].raw]))
+        (first,) = await items(inbox, 1)
+
+        assert first == Delivered([MAILS[0]])
+        assert link.busy
 
 
 async def test_when_it_is_closed_its_reader_learns_at_once_and_nothing_more_can_be_asked():

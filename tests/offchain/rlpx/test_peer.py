@@ -215,6 +215,58 @@ async def test_a_peer_that_never_reads_is_given_up(monkeypatch):
     handler.stop.set()
 
 
+async def test_of_many_senders_each_waits_for_its_turn():
+    handler = Handler()
+    peer = await join(server(handler))
+    far = handler.peers[0]
+    far._shell._transport.pause_reading()
+    senders = [asyncio.create_task(send_all(peer, 30)) for _ in range(10)]
+    await settle()
+
+    most = 0
+    far._shell._transport.resume_reading()
+    for _ in range(300):
+        assert len((await far.receive()).payload) == 10_000
+        most = max(most, peer._shell._transport.buffered())
+
+    await asyncio.gather(*senders)
+    assert most < module.WRITE_BUFFER + 20_000
+    handler.stop.set()
+
+
+async def test_a_large_sending_is_cut_where_the_buffer_is_full():
+    handler = Handler()
+    peer = await join(server(handler))
+    handler.peers[0]._shell._transport.pause_reading()
+    rng = random.Random(1)
+
+    messages = [(1, rng.randbytes(100_000)) for _ in range(40)]
+    sender = asyncio.create_task(peer.send_many("shh", messages))
+    await settle()
+
+    assert not sender.done()
+    assert peer._shell._transport.buffered() < module.WRITE_BUFFER + 100_000
+    handler.peers[0]._shell._transport.resume_reading()
+    for _ in range(40):
+        await handler.peers[0].receive()
+    await sender
+    handler.stop.set()
+
+
+async def test_a_sender_that_waits_learns_of_the_end():
+    handler = Handler()
+    peer = await join(server(handler))
+    handler.peers[0]._shell._transport.pause_reading()
+    sender = asyncio.create_task(send_all(peer, 100))
+    await settle()
+
+    peer._shell.disconnect(DisconnectReason.QUITTING)
+
+    with pytest.raises(Disconnected):
+        await sender
+    handler.stop.set()
+
+
 async def test_answers_do_not_wait_but_a_peer_that_takes_none_is_dropped():
     handler = Handler()
     peer = await join(server(handler))

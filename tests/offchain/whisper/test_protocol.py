@@ -1,6 +1,7 @@
 """shh/6: sessions of our own kind, recorded packets, and peers that break the rules."""
 
 import asyncio
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -351,6 +352,45 @@ def test_arbitrary_packets_raise_the_one_error_or_nothing(noise):
                 ours.receive(code, rlp.encode([payload, payload]), NOW)
         except ShhError:
             pass
+
+
+def mutated(rng, data):
+    data = bytearray(data)
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(data) + 1)
+        match rng.randrange(4):
+            case 0 if at < len(data):
+                data[at] ^= 1 << rng.randrange(8)
+            case 1:
+                del data[at : at + rng.randrange(1, 5)]
+            case 2:
+                data[at:at] = rng.randbytes(rng.randrange(1, 5))
+            case _:
+                data[at : at + 1] = rng.choice((b"\x80", b"\xc0", b"\xff", b"\0", b"\xf8\xff"))
+    return bytes(data)
+
+
+def test_5000_mutated_packets_of_real_programs_raise_the_one_error_or_nothing():
+    rng = random.Random(7)
+    recorded = vectors("status_packets")
+    corpus = [(0, each["status"]) for each in recorded["status"]]
+    corpus += [(each["code"], each["packet"]) for each in recorded["control"]]
+    corpus += [(each["code"], each["packet"]) for batch in recorded["confirmations"] for each in batch["received"]]
+    corpus += [(each["code"], each["payload"]) for each in vectors("whisper_envelopes")["packets"]]
+    breaches = 0
+
+    for _ in range(5_000):
+        code, packet = rng.choice(corpus)
+        if code == 127:
+            code = 1
+        ours = ShhSession(Status(0.01), NOW) if code == 0 else session(Status(0.01), Status(confirmations=True))
+        try:
+            ours.receive(code, mutated(rng, bytes.fromhex(packet)), NOW)
+        except ShhError:
+            breaches += 1
+        assert len(ours.packets_to_send()) <= 2
+
+    assert 1_000 < breaches < 5_000
 
 
 # THE SHELL

@@ -261,6 +261,40 @@ def test_works_with_fewer_open_days_than_it_has(tmp_path):
     archive.close()
 
 
+def test_a_day_that_is_closed_between_being_found_and_being_used_is_opened_again(archive, monkeypatch):
+    archive.add_many([sample(MARCH, 1)])
+    find = archive._day
+    closed = []
+
+    def find_and_close_once(number, make=False):
+        found = find(number, make)
+        if not closed:
+            closed.append(found)
+            archive._close_day(number)
+        return found
+
+    monkeypatch.setattr(archive, "_day", find_and_close_once)
+
+    assert archive.query(EVERYTHING).envelopes == [sample(MARCH, 1).raw]
+    assert len(closed) == 1
+
+
+def test_a_day_deleted_while_it_is_asked_for_is_left_out(archive, monkeypatch):
+    archive.add_many([sample(MARCH, 1), sample(MARCH + DAY, 2)])
+    find = archive._day
+
+    def find_too_late(number, make=False):
+        if number == MARCH // DAY:
+            monkeypatch.undo()
+            archive.delete_day(number)
+        return find(number, make)
+
+    monkeypatch.setattr(archive, "_day", find_too_late)
+
+    assert archive.query(EVERYTHING).envelopes == [sample(MARCH + DAY, 2).raw]
+    assert len(archive.days()) == 1
+
+
 def test_deletes_whole_days(archive):
     samples = [sample(MARCH + n * DAY // 2, n) for n in range(6)]
     archive.add_many(samples)

@@ -1,0 +1,15 @@
+"""Following the registry and its curators through a JSON-RPC endpoint that is not trusted.
+
+rpc         ask endpoints, and move on from those that fail
+header      block headers whose hash is rebuilt here
+events      log -> typed event, strict
+commitment  the rolling hash over the registry's events
+proof       Merkle-Patricia proofs of accounts and storage slots
+facts       the fold of events, in layers
+follower    which blocks make up the head of the chain (no I/O)
+ledger      proven facts, the head over them, and what an update touched (no I/O)
+checkpoint  what survives a kill -9 (SQLite)
+ranges      backfill: how many blocks to ask for, in order, several at a time
+heads       new heads by WebSocket and by polling
+watcher     all of it together
+"""

@@ -1,0 +1,67 @@
+"""The registry's log commitment, recomputed from raw logs.
+
+    version' = version + 1
+    hash'    = first 28 bytes of keccak256(hash (28 bytes) || topics of the log || data of the log)
+
+One storage slot of the registry holds it: hash in the high 224 bits, version in the low 32. Sources:
+interfaces/INodeRegistry.sol, contracts/CommittedLog.sol; for the slots of verdicts, contracts/curation/VerdictBook.sol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from offchain.chain.events import PlainLog
+from offchain.errors import DecodeError
+from offchain.hashing import keccak256
+from offchain.types import KindId, ProviderId
+
+COMMITMENT_SLOT = bytes(32)
+"""The commitment is the registry's first slot."""
+
+HASH_SIZE = 28
+
+
+class MissingEventError(DecodeError):
+    """The registry's versions do not follow each other: an event was left out, repeated or moved."""
+
+
+class Commitment(NamedTuple):
+    """How many events there were, and the hash over them."""
+
+    version: int = 0
+    hash: bytes = bytes(HASH_SIZE)
+
+    @property
+    def word(self) -> bytes:
+        """As the storage slot holds it."""
+        return self.hash + self.version.to_bytes(4, "big")
+
+    @classmethod
+    def from_word(cls, word: bytes) -> Commitment:
+        """From the 32 bytes of the storage slot."""
+        return cls(int.from_bytes(word[HASH_SIZE:], "big"), word[:HASH_SIZE])
+
+    def __str__(self) -> str:
+        return f"version {self.version} ({self.hash[:4].hex()})"
+
+
+def advance_all(commitment: Commitment, logs: Iterable[PlainLog]) -> Commitment:
+    """The commitment after more logs of the registry; MissingEventError if a version is not the next one."""
+    version, digest = commitment
+    for log in logs:
+        payload = log.payload
+        data = 32 * log.topic_count
+        version += 1
+        found = int.from_bytes(payload[data : data + 32], "big")
+        if found != version:
+            raise MissingEventError(f"block {log.block} has the registry's version {found}, expected {version}")
+        digest = keccak256(digest + payload)[:HASH_SIZE]
+    return Commitment(version, digest)
+
+
+def verdict_slot(provider: ProviderId, kind: KindId) -> bytes:
+    """Where a curator stores its verdict on a provider for a kind."""
+    of_provider = keccak256(provider.to_bytes(32, "big") + bytes(32))
+    return keccak256(kind.to_bytes(32, "big") + of_provider)

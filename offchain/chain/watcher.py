@@ -1,0 +1,495 @@
+"""Follows the registry and the curators, from their first block to the head, and on.
+
+One session is with one endpoint: catch up by ranges to the final block, have the result proven, follow the head. What
+goes wrong ends the session; the endpoint is demoted and the next one takes over where the last one was. What an
+endpoint said and cannot prove is forgotten: the facts go back to the last proven ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from offchain.chain.checkpoint import Checkpoint, Identity, Proven
+from offchain.chain.commitment import Commitment, MissingEventError
+from offchain.chain.events import PlainLog, RawLog
+from offchain.chain.facts import Facts
+from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
+from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
+from offchain.chain.heads import Hints, Subscription, poll
+from offchain.chain.ledger import EVERYTHING, Block, Chunk, Ledger, Touched
+from offchain.chain.prover import Contradiction, check_commitment, check_quorum, check_verdicts
+from offchain.chain.ranges import Backfill, block_filter, plain_logs
+from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
+from offchain.config import ChainConfig
+from offchain.errors import ChainError, ConfigError, DecodeError
+
+log = logging.getLogger("offchain.chain")
+
+WALK_LIMIT = 64
+"""Blocks behind up to which the chain is walked parent by parent; beyond, by ranges."""
+
+ASSUMED_FINAL_DEPTH = 64
+"""Blocks below the head that are taken for final on a chain without that notion, if the user asked for less anyway."""
+
+VERDICTS_INTERVAL = 600.0
+"""Seconds after which all verdicts are proven anew even if no event said that one changed."""
+
+LATE_LOGS = (0.05, 0.5)
+"""Pauses before asking again for logs that a node may not have indexed yet."""
+
+LARGE_LAYER = 2_000
+"""Listings above which a layer is written in a thread, so that the event loop goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The facts changed, or what is known of their truth did."""
+
+    adopted: Facts
+    """From which additions count."""
+    head: Facts
+    """From which removals count."""
+    touched: Touched
+    proven: Proven | None
+    alarm: str | None
+    """Why nothing more can be believed; None if all is well."""
+    block: int
+    """The head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the backfill is."""
+
+    first: int
+    block: int
+    last: int
+    logs: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start."""
+
+    logs: int = 0
+    heads: int = 0
+    reorgs: int = 0
+    deepest_reorg: int = 0
+    proofs: int = 0
+    sessions: int = 0
+    agreeing: list[str] = field(default_factory=list)
+    """Endpoints that agreed on the last final block."""
+
+
+class Watcher:
+    """Follows one registry. Everything it learns it hands to `deliver`, in the order in which it is true."""
+
+    def __init__(
+        self,
+        config: ChainConfig,
+        deliver: Callable[[Update], None],
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        rpc: Rpc | None = None,
+    ) -> None:
+        self.config = config
+        self.counters = Counters()
+        self.alarm: str | None = None
+        self.problem: str | None = None
+        """Why the last session ended; None while one runs."""
+        self.proven: Proven | None = None
+        self.final: Header | None = None
+        """The last block of the ledger's stage."""
+        self._deliver = deliver
+        self._progress = progress
+        self._clock = clock
+        self._hints = Hints()
+        self._confirmations = confirmations(config.finality)
+        self._contracts = [config.registry.address, *(curator.address for curator in config.curators)]
+        self.ledger = Ledger(
+            config.registry.address,
+            [curator.address for curator in config.curators],
+            min([config.registry.block, *(curator.block for curator in config.curators)]),
+        )
+        self._follower: Follower[tuple[PlainLog, ...]] | None = None
+        self._lies: dict[str, str] = {}
+        self._verdicts_at = 0.0
+        self._proved_at = 0.0
+        self._code_hash: bytes | None = None
+        self.rpc = rpc or Rpc(config.rpc, timeout=config.request_timeout)
+        self.subscription: Subscription | None = None
+        identity = Identity(
+            config.chain_id,
+            config.registry.address,
+            self.ledger.start,
+            frozenset(curator.address for curator in config.curators),
+        )
+        self._checkpoint = Checkpoint(config.database, identity)
+
+    @property
+    def head(self) -> int | None:
+        """The highest block taken in."""
+        if self.ledger.blocks:
+            return self.ledger.blocks[-1].header.number
+        return self.final.number if self.final else None
+
+    def restore(self) -> None:
+        """Take up what the database holds, and deliver it. StorageError if it is unusable."""
+        saved = self._checkpoint.load()
+        self._code_hash = saved.code_hash
+        if saved.base_header is not None:
+            self.ledger.restore(saved.base, saved.base_header.number, saved.commitment)
+            self.final = saved.base_header
+        self.proven = saved.proven
+        try:
+            for chunk in saved.chunks:
+                self.ledger.add_chunk(chunk)
+                self.final = saved.chunks_header
+            for header, logs in saved.blocks:
+                block = self.ledger.make_block(header, logs, self.ledger.commitment)
+                self.ledger.switch(0, [block])
+        except (DecodeError, ValueError) as error:
+            # What is pending can be fetched again; what is proven stays.
+            log.warning("%s: what was pending is not usable and is fetched again: %s", self.config.database, error)
+            self._forget_pending()
+        if self.proven is not None and self.proven.block > self.ledger.stage_block:
+            known = [block.header for block in self.ledger.blocks if block.header.number == self.proven.block]
+            if known and known[0].hash == self.proven.hash:
+                self.ledger.proven(self.proven.block, self.ledger.stage_block)
+        self._tell(EVERYTHING)
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._checkpoint.close()
+
+    async def run(self) -> None:
+        """Follow for ever. Raises only what a person must see to: StorageError."""
+        async with self.rpc, asyncio.TaskGroup() as tasks:
+            tasks.create_task(poll(self._hints, self.config.poll_interval))
+            if self.config.websocket:
+                self.subscription = Subscription(
+                    self.rpc.session, self.config.websocket, self._hints, silence=self.config.head_silence
+                )
+                tasks.create_task(self.subscription.run())
+            await self._sessions()
+
+    # Sessions
+
+    async def _sessions(self) -> None:
+        while True:
+            endpoint = self.rpc.leader()
+            await asyncio.sleep(max(endpoint.demoted_until - time.monotonic(), 0))
+            self.counters.sessions += 1
+            try:
+                await self._session(endpoint)
+            except (Contradiction, ReorgBelowFinal) as error:
+                self._fail(endpoint, str(error))
+                self._caught_lying(endpoint, str(error))
+            except (ChainError, DecodeError) as error:
+                self._fail(endpoint, str(error))
+
+    def _fail(self, endpoint: Endpoint, reason: str) -> None:
+        self.problem = reason
+        self.rpc.demote(endpoint, reason)
+
+    def _caught_lying(self, endpoint: Endpoint, reason: str) -> None:
+        self._lies[endpoint.url] = reason
+        self._forget_pending()
+        if all(each.url in self._lies for each in self.rpc.endpoints):
+            self.alarm = reason
+        self._tell(EVERYTHING)
+
+    def _forget_pending(self) -> None:
+        self.ledger.discard_stage()
+        self._checkpoint.discard_pending()
+        base = self.ledger.base_block
+        if self.final is not None and self.final.number != base:
+            self.final = self._checkpoint.base_header()
+        if self.proven is not None and self.proven.block > base:
+            self.proven = Proven(base, self.final.hash if self.final else b"", self.proven.at)
+
+    async def _session(self, endpoint: Endpoint) -> None:
+        chain_id = int(await self.rpc.call("eth_chainId", [], str, endpoint=endpoint), 16)
+        if chain_id != self.config.chain_id:
+            raise WrongChain(f"{endpoint.name} serves chain {chain_id}, expected {self.config.chain_id}")
+        await self._catch_up(endpoint)
+        assert self.final is not None
+        self._follower = Follower(self.final, [block.header for block in self.ledger.blocks])
+        self._verdicts_at = 0.0
+        await self._settle(endpoint)
+        self.problem = None
+        self._hints.put(None)
+        while True:
+            header = await self._hints.get()
+            if header is None:
+                header = await self._header(endpoint, "latest")
+            await self._advance(endpoint, header)
+
+    # Catching up
+
+    async def _catch_up(self, endpoint: Endpoint) -> None:
+        """Take in final blocks by ranges until the head is near."""
+        if self.final is not None:
+            await self._check_continues(endpoint, self.final)
+        while True:
+            final = await self._final_header(endpoint)
+            behind = final.number - self.ledger.stage_block - len(self.ledger.blocks)
+            if self.final is not None and behind <= WALK_LIMIT:
+                return
+            if final.number <= self.ledger.stage_block:
+                if self.final is not None:
+                    return
+                # The registry is younger than the last final block: begin right below it.
+                self.final = await self._header(endpoint, hex(self.ledger.stage_block))
+                return
+            if self.ledger.blocks:
+                self._checkpoint.switch(self.ledger.stage_block, [])
+                self._tell(self.ledger.switch(len(self.ledger.blocks), []))
+            await self._backfill(endpoint, final)
+            self.final = final
+
+    async def _backfill(self, endpoint: Endpoint, final: Header) -> None:
+        first = self.ledger.stage_block + 1
+        backfill = Backfill(
+            self.rpc,
+            endpoint,
+            self._contracts,
+            range_blocks=self.config.range_blocks,
+            in_flight=self.config.in_flight,
+        )
+        async for chunk in backfill.chunks(first, final.number):
+            self._take_chunk(endpoint, chunk, final if chunk.last == final.number else None)
+            if self._progress is not None:
+                self._progress(Progress(self.ledger.start, chunk.last, final.number, self.counters.logs))
+
+    def _take_chunk(self, endpoint: Endpoint, chunk: Chunk, header: Header | None) -> None:
+        last = [log for log in chunk.logs[-1:] if header is not None and log.block == header.number]
+        if header is not None and any(log.block_hash != header.hash for log in last):
+            raise BadAnswer(f"{endpoint.name}: a log of block {header} has the block hash of another")
+        try:
+            self.ledger.add_chunk(chunk)
+        except DecodeError as error:
+            raise Contradiction(f"{endpoint.name}: {error}") from error
+        self._checkpoint.add_chunk(chunk, header)
+        self.counters.logs += len(chunk.logs)
+
+    async def _check_continues(self, endpoint: Endpoint, known: Header) -> None:
+        found = await self._find_header(endpoint, hex(known.number))
+        if found is None:
+            raise ChainError(f"{endpoint.name} does not have block {known.number} yet")
+        if found.hash != known.hash:
+            raise ReorgBelowFinal(
+                f"{endpoint.name} has block {found} where {known} was final. If this is a local chain that was "
+                f"started anew, delete {self.config.database}"
+            )
+
+    # Following
+
+    async def _advance(self, endpoint: Endpoint, header: Header) -> None:
+        """Take in a new head, deliver what it changes, then see what became final."""
+        follower = self._follower
+        assert follower is not None
+        if header.number - follower.head.number > WALK_LIMIT:
+            await self._catch_up(endpoint)
+            assert self.final is not None
+            self._follower = follower = Follower(self.final, [block.header for block in self.ledger.blocks])
+        switch = follower.offer(header)
+        while switch is None and (want := follower.wants()) is not None:
+            if isinstance(want, WantHeader):
+                raw = await self.rpc.find(
+                    "eth_getBlockByHash", ["0x" + want.hash.hex(), False], RawHeader, endpoint=endpoint
+                )
+                if raw is None:
+                    follower.give_up()  # Reorganised away meanwhile, or not there yet: the next head will tell.
+                    return
+                follower.take_header(self._parse(endpoint, raw))
+            else:
+                try:
+                    logs = await self._logs_of(endpoint, want.header)
+                except RpcError as error:
+                    log.debug("%s: no logs of block %s: %s", endpoint.name, want.header, error)
+                    follower.give_up()
+                    return
+                switch = follower.take_body(want.header, logs)
+        if switch is not None:
+            await self._take_switch(endpoint, switch)
+            await self._settle(endpoint)
+        elif self._proof_is_due():
+            await self._settle(endpoint)
+
+    async def _take_switch(self, endpoint: Endpoint, switch: Switch[tuple[PlainLog, ...]]) -> None:
+        ledger = self.ledger
+        kept = ledger.blocks[: len(ledger.blocks) - len(switch.dropped)]
+        before = kept[-1].commitment if kept else ledger.stage_commitment
+        blocks: list[Block] = []
+        try:
+            for header, logs in switch.added:
+                block = await self._make_block(endpoint, header, logs, blocks[-1].commitment if blocks else before)
+                blocks.append(block)
+            touched = ledger.switch(len(switch.dropped), blocks)
+        except DecodeError as error:
+            raise Contradiction(f"{endpoint.name}: {error}") from error
+        self._checkpoint.switch(kept[-1].header.number if kept else ledger.stage_block, blocks)
+        self.counters.heads += len(blocks)
+        self.counters.logs += sum(len(block.logs) for block in blocks)
+        if switch.dropped:
+            self.counters.reorgs += 1
+            self.counters.deepest_reorg = max(self.counters.deepest_reorg, len(switch.dropped))
+            log.info("reorganisation: %d blocks dropped, %d added", len(switch.dropped), len(blocks))
+        self._tell(touched)
+
+    async def _make_block(
+        self, endpoint: Endpoint, header: Header, logs: tuple[PlainLog, ...], before: Commitment
+    ) -> Block:
+        """The block; logs that a node has not indexed yet are asked for again."""
+        for pause in LATE_LOGS:
+            try:
+                return self.ledger.make_block(header, logs, before)
+            except MissingEventError:
+                await asyncio.sleep(pause)
+                logs = await self._logs_of(endpoint, header)
+        return self.ledger.make_block(header, logs, before)
+
+    async def _logs_of(self, endpoint: Endpoint, header: Header) -> tuple[PlainLog, ...]:
+        raws = await self.rpc.call(
+            "eth_getLogs", [block_filter(self._contracts, header.hash)], list[RawLog], endpoint=endpoint
+        )
+        return plain_logs(endpoint, raws)
+
+    # Proving
+
+    def _proof_is_due(self) -> bool:
+        return self.proven is None or self._clock() - self._proved_at >= self.config.proof_interval
+
+    async def _settle(self, endpoint: Endpoint) -> None:
+        """Have proven what may be adopted by now, and let what is final and proven become the base."""
+        follower = self._follower
+        assert follower is not None
+        final, target = await self._targets(endpoint, follower)
+        before = self.ledger.commitment_at(self.proven.block) if self.proven else None
+        ours = self.ledger.commitment_at(target.number)
+        assert ours is not None
+        if self.ledger.adopted_block >= target.number and not self._proof_is_due():
+            return
+        changes = ours != before or self._has_verdicts(self.ledger.adopted_block, target.number)
+        if not changes and not self._proof_is_due():
+            return
+        await self._prove(endpoint, target, ours)
+        await self._adopt(target, final)
+
+    async def _targets(self, endpoint: Endpoint, follower: Follower[tuple[PlainLog, ...]]) -> tuple[int, Header]:
+        """The height that is final, and the block up to which additions may count."""
+        final = (await self._final_header(endpoint)).number
+        final = min(max(final, follower.final.number), follower.head.number)
+        if self.config.finality == "finalized":
+            number = final
+        elif self.config.finality == "safe":
+            number = max((await self._header(endpoint, "safe")).number, final)
+        else:
+            number = max(follower.head.number - self._confirmations, final)
+        target = follower.at(min(number, follower.head.number))
+        assert target is not None
+        return final, target
+
+    async def _prove(self, endpoint: Endpoint, target: Header, ours: Commitment) -> None:
+        if self.config.finality != "latest":
+            # Nobody agrees on the newest block; a quorum on it would be an accident.
+            self.counters.agreeing = await check_quorum(self.rpc, endpoint, target, self.config.quorum)
+        code_hash = await check_commitment(self.rpc, endpoint, target, self.config.registry.address, ours)
+        if self._code_hash is None:
+            self._checkpoint.set_code_hash(code_hash)
+            self._code_hash = code_hash
+        elif self._code_hash != code_hash:
+            raise Contradiction(f"{endpoint.name}: the registry's code is not what it was")
+        now = self._clock()
+        if now - self._verdicts_at >= VERDICTS_INTERVAL or self._has_verdicts(self.ledger.adopted_block, target.number):
+            facts = self.ledger.view(target.number)
+            for curator in self.config.curators:
+                if curator.block <= target.number:
+                    await check_verdicts(self.rpc, endpoint, target, curator.address, facts)
+            self._verdicts_at = now
+        self.counters.proofs += 1
+
+    async def _adopt(self, target: Header, final: int) -> None:
+        follower = self._follower
+        assert follower is not None
+        assert self.final is not None
+        touched, absorbed = self.ledger.proven(target.number, final)
+        base_was = self.final
+        follower.finalize(self.ledger.stage_block)
+        self.final = follower.final
+        # On a local chain time is when we looked; elsewhere an endpoint that shows an old chain must not look fresh.
+        now = self._clock()
+        at = now if self.config.finality == "latest" else min(now, float(target.timestamp))
+        self.proven = Proven(target.number, target.hash, at)
+        self._proved_at = now
+        if absorbed is not None and len(absorbed.layer.listings) > LARGE_LAYER:
+            await asyncio.to_thread(
+                self._checkpoint.prove, absorbed, self.final, self.ledger.base_commitment, self.proven
+            )
+        else:
+            self._checkpoint.prove(absorbed, self.final, self.ledger.base_commitment, self.proven)
+        log.debug("proven at block %s, final from %s to %s", target, base_was, self.final)
+        self._lies.clear()
+        self.alarm = None
+        self._tell(touched)
+
+    def _has_verdicts(self, after: int, upto: int) -> bool:
+        if after < self.ledger.stage_block:
+            return True
+        return any(
+            entry.address != self.config.registry.address
+            for block in self.ledger.blocks
+            if after < block.header.number <= upto
+            for entry in block.logs
+        )
+
+    # Asking
+
+    async def _final_header(self, endpoint: Endpoint) -> Header:
+        try:
+            final = await self._find_header(endpoint, "finalized")
+        except RpcError:
+            final = None
+        if final is not None:
+            return final
+        if self.config.finality in ("finalized", "safe"):
+            raise ChainError(f"{endpoint.name} does not know which block is final")
+        head = await self._header(endpoint, "latest")
+        depth = max(ASSUMED_FINAL_DEPTH, self._confirmations)
+        return await self._header(endpoint, hex(max(head.number - depth, 0)))
+
+    async def _header(self, endpoint: Endpoint, block: str) -> Header:
+        header = await self._find_header(endpoint, block)
+        if header is None:
+            raise BadAnswer(f"{endpoint.name} has no block {block}")
+        return header
+
+    async def _find_header(self, endpoint: Endpoint, block: str) -> Header | None:
+        raw = await self.rpc.find("eth_getBlockByNumber", [block, False], RawHeader, endpoint=endpoint)
+        return None if raw is None else self._parse(endpoint, raw)
+
+    @staticmethod
+    def _parse(endpoint: Endpoint, raw: RawHeader) -> Header:
+        try:
+            return parse_header(raw)
+        except HeaderError as error:
+            raise BadAnswer(f"{endpoint.name}: {error}") from None
+
+    def _tell(self, touched: Touched) -> None:
+        ledger = self.ledger
+        self._deliver(Update(ledger.adopted, ledger.head, touched, self.proven, self.alarm, self.head or 0))
+
+
+def confirmations(finality: str) -> int:
+    """How many blocks must be on top of one: 0 for the named finalities. ConfigError if it is neither."""
+    if finality in ("finalized", "safe", "latest"):
+        return 0
+    if not (finality.isascii() and finality.isdigit()):
+        raise ConfigError(f"{finality!r} is not a finality: expected finalized, safe, latest or a number")
+    return int(finality)

@@ -1,0 +1,191 @@
+"""`waypost providers` and `waypost own`: the user's choice, and what a change of it would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from offchain.cli.commands.trust import kind_option, wait_option
+from offchain.cli.context import State, common_options, state_of
+from offchain.cli.options import chain_options, overrides
+from offchain.cli.output import table
+from offchain.cli.settings import Settings
+from offchain.types import MAILSERVER, ProviderId
+
+provider_argument = click.argument("provider", type=click.IntRange(1, 2**24 - 1))
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+
+
+@click.group()
+@common_options
+def providers() -> None:
+    """Choose whom to trust: providers, one by one."""
+
+
+@providers.command(name="list")
+@kind_option
+@wait_option
+@chain_options
+@common_options
+def list_providers(kind: str, wait: float, **chain: object) -> None:
+    """List providers: what curators and you say of each, and how many nodes it lists."""
+    from offchain.cli.knowledge import known_providers, parsed_kind
+
+    state = state_of()
+    rows = known_providers(state.settings(overrides(chain)), state.output, wait, parsed_kind(kind))
+    lines = [
+        (str(row["provider"]), row["stand"], f"{row['trusted']} of {row['nodes']}", row["metadata"]) for row in rows
+    ]
+    text = table(lines, ("provider", "", "trusted nodes", "says of itself")) if rows else "no provider is known yet"
+    state.output.answer({"kind": kind, "providers": rows}, text)
+
+
+@providers.command()
+@provider_argument
+@dry_run_option
+@kind_option
+@wait_option
+@chain_options
+@common_options
+def trust(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
+    """Trust a provider's nodes, whatever curators say."""
+    _switch("trust", provider, dry_run, kind, wait, chain)
+
+
+@providers.command()
+@provider_argument
+@dry_run_option
+@kind_option
+@wait_option
+@chain_options
+@common_options
+def untrust(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
+    """Take back `trust`: curators decide again."""
+    _switch("untrust", provider, dry_run, kind, wait, chain)
+
+
+@providers.command()
+@provider_argument
+@dry_run_option
+@kind_option
+@wait_option
+@chain_options
+@common_options
+def block(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
+    """Never use a provider's nodes, whatever curators say."""
+    _switch("block", provider, dry_run, kind, wait, chain)
+
+
+@providers.command()
+@provider_argument
+@dry_run_option
+@kind_option
+@wait_option
+@chain_options
+@common_options
+def unblock(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
+    """Take back `block`: curators decide again."""
+    _switch("unblock", provider, dry_run, kind, wait, chain)
+
+
+@click.group()
+@common_options
+def own() -> None:
+    """Keep own nodes, which are always trusted."""
+
+
+@own.command()
+@click.argument("node")
+@click.option("--kind", default=MAILSERVER, show_default=True, help="What it serves.")
+@click.option("--label", default="", help="What you call it.")
+@chain_options
+@common_options
+def add(node: str, kind: str, label: str, **chain: object) -> None:
+    """Use a node, always: an enode (enode://...) or a record (enr:...). It needs nobody's word."""
+    from offchain.cli.policy_edits import add_own
+
+    state, settings, policy = _open(chain)
+    changed, added = add_own(policy, node, kind, label)
+    _save(settings, changed)
+    state.output.answer(
+        {"changed": changed != policy, **_own_document(added)},
+        f"{_name(added)} is one of your own {added.kind} nodes now",
+    )
+
+
+@own.command()
+@click.argument("node")
+@chain_options
+@common_options
+def remove(node: str, **chain: object) -> None:
+    """Forget an own node: by its id, enode, record or label."""
+    from offchain.cli.policy_edits import remove_own
+
+    state, settings, policy = _open(chain)
+    changed, removed = remove_own(policy, node)
+    _save(settings, changed)
+    state.output.answer({"changed": True, **_own_document(removed)}, f"{_name(removed)} is none of your own nodes now")
+
+
+@own.command(name="list")
+@chain_options
+@common_options
+def list_own(**chain: object) -> None:
+    """List your own nodes."""
+    state, _, policy = _open(chain)
+    rows = [("0x" + each.node_id.hex(), str(each.kind), each.label) for each in policy.own]
+    text = table(rows, ("node", "kind", "label")) if rows else "you have no own nodes; see: waypost own add --help"
+    state.output.answer({"own": [_own_document(each) for each in policy.own]}, text)
+
+
+def _switch(action: str, provider: int, dry_run: bool, kind: str, wait: float, chain: dict[str, object]) -> None:
+    """Preview, ask if it would leave nothing, write, say what was done."""
+    from offchain.cli.knowledge import parsed_kind, preview
+    from offchain.cli.policy_edits import edit_provider
+
+    state, settings, policy = _open(chain)
+    changed = edit_provider(policy, action, ProviderId(provider))
+    seen = preview(settings, state.output, wait, parsed_kind(kind), changed)
+    if not dry_run and changed != policy:
+        if seen.empties:
+            state.confirm(f"No {kind} node would be left. Go on?")
+        _save(settings, changed)
+    document: dict[str, object] = {
+        "action": action,
+        "provider": provider,
+        "kind": kind,
+        "dryRun": dry_run,
+        "changed": changed != policy,
+        "nodes": len(seen.before),
+        "stay": seen.stay,
+        "leaving": ["0x" + node_id.hex() for node_id in seen.leaving],
+        "joining": ["0x" + node_id.hex() for node_id in seen.joining],
+        "summary": seen.summary,
+    }
+    done = "nothing changes: it is so already" if changed == policy else ("would" if dry_run else "done")
+    text = f"{action} provider {provider}: {seen.summary}"
+    state.output.answer(document, f"{text} ({done})" if done != "would" else f"{text} (dry run, nothing was changed)")
+
+
+def _open(chain: dict[str, object]) -> tuple[State, Settings, Any]:
+    from offchain.cli.knowledge import read_policy
+
+    state = state_of()
+    settings = state.settings(overrides(chain))
+    return state, settings, read_policy(settings)
+
+
+def _save(settings: Settings, policy: Any) -> None:
+    from offchain.trust.policy_file import save_policy
+
+    save_policy(settings.policy_path, policy)
+
+
+def _own_document(node: Any) -> dict[str, object]:
+    return {"nodeId": "0x" + node.node_id.hex(), "kind": node.kind, "url": node.url, "label": node.label}
+
+
+def _name(node: Any) -> str:
+    short = "0x" + node.node_id.hex()[:16] + ".."
+    return f"{node.label} ({short})" if node.label else short

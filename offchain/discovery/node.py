@@ -1,0 +1,249 @@
+"""A discovery node as one state machine.
+
+Bytes and time in (`receive_datagram`, `handle_timeouts`), bytes (`datagrams_to_send`), events (`next_event`) and the
+next deadline out. No socket, no clock: `service` gives it both. It is made of
+
+    wire        packets, sessions, handshakes
+    requests    what it asks
+    contacts    whom it keeps: the table, checks, newer records
+    explore     how it finds others
+    answers     what it answers: below
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+
+from offchain.config import DiscoveryConfig
+from offchain.discovery import message as messages
+from offchain.discovery.address import UdpAddress, ip_of, may_name
+from offchain.discovery.contacts import Contacts, NodeVerified
+from offchain.discovery.endpoint import EndpointVote
+from offchain.discovery.explore import Explorer
+from offchain.discovery.limits import InboundLimiter, Limits
+from offchain.discovery.message import FindNode, Message, MessageError, Nodes, Ping, Pong, TalkRequest, TalkResponse
+from offchain.discovery.packet import MAX_MESSAGE_SIZE
+from offchain.discovery.requests import Requests
+from offchain.discovery.wire import Received, Remote, Wire
+from offchain.enr import Enr, EnrError, sign
+from offchain.errors import ConfigError
+from offchain.keys import PrivateKey
+from offchain.rlp import Item, int_to_bytes
+from offchain.types import NodeId, normalised, parse_ip, short
+
+logger = logging.getLogger("offchain.discovery")
+
+MAX_RECORDS = 16
+"""Records in an answer to FINDNODE."""
+
+NODES_BUDGET = MAX_MESSAGE_SIZE - 24
+"""Bytes of records in one NODES packet: what its request id, total and list headers leave."""
+
+MAX_TALK = MAX_MESSAGE_SIZE - 16
+"""Bytes of the longest TALKRESP payload."""
+
+SWEEP_INTERVAL = 0.5
+
+
+class Node:
+    """One node. `record` is what it says of itself now."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        config: DiscoveryConfig,
+        rng: Random,
+        *,
+        limits: Limits | None = None,
+        seq: int = 1,
+    ) -> None:
+        """ConfigError if a bootnode's record cannot be used."""
+        self.id = key.public.node_id
+        self.talk_handlers: dict[bytes, Callable[[NodeId, bytes], bytes]] = {}
+        self.counts: Counter[str] = Counter()
+        self._key = key
+        self._record = Enr.create(key, seq, tcp=config.tcp, kinds=config.kinds)
+        self._limiter = InboundLimiter(limits or Limits(), lan=config.lan)
+        self._wire = Wire(key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id)
+        self._wire.stats = self.counts
+        self.requests = Requests(self._wire, rng, self.counts, lan=config.lan, ipv6=":" in config.host)
+        self.contacts = Contacts(self.id, self.requests, rng, lan=config.lan)
+        self.explorer = Explorer(
+            self.id, self.requests, self.contacts, [_bootnode(text) for text in config.bootnodes], rng, self.counts
+        )
+        self._votes = {4: EndpointVote(), 6: EndpointVote()}
+        self._running = False
+        self._next_sweep = 0.0
+
+    @property
+    def record(self) -> Enr:
+        """What the node says of itself now."""
+        return self._record
+
+    # Life
+
+    def start(self, ip: str | None, port: int, now: float) -> None:
+        """Begin. The node can be reached at this port, and at this address; None if others must tell us the address."""
+        version = 4 if ip is None else parse_ip(ip).version
+        entries: dict[str, Item] = dict(self._record.pairs)
+        entries["udp" if version == 4 else "udp6"] = int_to_bytes(port)
+        if ip is None:
+            self.contacts.on_pong = self._vote
+        else:
+            entries["ip" if version == 4 else "ip6"] = parse_ip(ip).packed
+        self._set_record(sign(self._key, self._record.seq, entries))
+        self._running = True
+        self.handle_timeouts(now)
+
+    def stop(self, now: float) -> None:
+        """End: whoever waits for an answer gets none."""
+        self._running = False
+        self.requests.calls.abandon(now)
+
+    def update_record(self, changes: Mapping[str, Item | None], now: float) -> None:
+        """Change entries of the own record (None removes one), and let those who know us know."""
+        self._set_record(self._record.amended(self._key, changes))
+        for entry in self.contacts.table:
+            self.contacts.queue_check(entry.enr, inbound=entry.inbound)
+        self.contacts.run_checks(now)
+
+    def _set_record(self, record: Enr) -> None:
+        self._record = record
+        self._wire.record = record
+
+    # In and out
+
+    def receive_datagram(self, datagram: bytes, source: UdpAddress, now: float) -> None:
+        """Take in a datagram. Whatever it holds, no exception comes of it."""
+        received = self._wire.receive_datagram(datagram, source, now)
+        if received is None or not self._running:
+            return
+        if received.record is not None:
+            self.contacts.contacted_us(received.record, source, now)
+        try:
+            message = messages.decode(received.message)
+        except MessageError as error:
+            self.counts["dropped_message"] += 1
+            logger.debug("%s sent no message: %s", short(received.node_id), error)
+            return
+        if isinstance(message, Ping | FindNode | TalkRequest):
+            self._on_request(received, message, now)
+        elif not self.requests.calls.receive(received.node_id, source, message, now):
+            self.counts["dropped_unasked"] += 1
+
+    def datagrams_to_send(self) -> list[tuple[bytes, UdpAddress]]:
+        """What to send, and where to; each once."""
+        return self._wire.datagrams_to_send()
+
+    def next_event(self) -> NodeVerified | None:
+        """The next thing to tell the program."""
+        return self.contacts.next_event()
+
+    def handle_timeouts(self, now: float) -> None:
+        """Do what is due."""
+        self.requests.calls.handle_timeouts(now)
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_INTERVAL
+            self._wire.handle_timeouts(now)
+        if self._running:
+            self.explorer.handle_timeouts(now)
+            self.contacts.run_checks(now)
+
+    def next_deadline(self) -> float:
+        """When `handle_timeouts` is due."""
+        return min(
+            self.requests.calls.next_deadline(),
+            self._next_sweep,
+            self.contacts.table.next_check(),
+            self.explorer.next_deadline(),
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """How much is held: each of these is bounded."""
+        return {
+            **self._wire.sizes(),
+            **self.contacts.sizes(),
+            "calls": len(self.requests.calls),
+            "votes": sum(map(len, self._votes.values())),
+        }
+
+    # Answers
+
+    def _on_request(self, received: Received, request: Ping | FindNode | TalkRequest, now: float) -> None:
+        source = received.address
+        if not self._limiter.request(source, now):
+            self.counts["dropped_requests"] += 1
+            return
+        self.counts["requests"] += 1
+        if isinstance(request, Ping):
+            self._answer(received, Pong(request.request_id, self._record.seq, ip_of(source[0]), source[1]), now)
+            known = self._known(received.node_id)
+            if known is not None and request.enr_seq > known.seq:
+                self.contacts.has_newer(known, source, now)
+        elif isinstance(request, FindNode):
+            for nodes in self._nodes_for(request, source):
+                self._answer(received, nodes, now)
+        else:
+            response = self._talk_response(received.node_id, request)
+            self._answer(received, TalkResponse(request.request_id, response), now)
+
+    def _answer(self, received: Received, message: Message, now: float) -> None:
+        self._wire.send_response(received.node_id, received.address, messages.encode(message), now)
+
+    def _nodes_for(self, request: FindNode, source: UdpAddress) -> list[Nodes]:
+        found = [self._record.raw] if 0 in request.distances else []
+        for entry in self.contacts.table.at_distances(distance for distance in request.distances if distance):
+            if may_name(source[0], entry.address[0]):
+                found.append(entry.enr.raw)
+        batches: list[list[bytes]] = [[]]
+        room = NODES_BUDGET
+        for raw in found[:MAX_RECORDS]:
+            if len(raw) > room:
+                batches.append([])
+                room = NODES_BUDGET
+            batches[-1].append(raw)
+            room -= len(raw)
+        return [Nodes(request.request_id, len(batches), tuple(batch)) for batch in batches]
+
+    def _talk_response(self, node_id: NodeId, request: TalkRequest) -> bytes:
+        handler = self.talk_handlers.get(request.protocol)
+        if handler is None:
+            return b""
+        try:
+            response = handler(node_id, request.request)
+        except Exception:
+            logger.exception("the handler of the talk protocol %r failed", request.protocol)
+            return b""
+        if len(response) > MAX_TALK:
+            logger.error("the talk protocol %r answered %d bytes; %d fit", request.protocol, len(response), MAX_TALK)
+            return b""
+        return response
+
+    # Our own address
+
+    def _vote(self, remote: Remote, pong: Pong, now: float) -> None:
+        seen = normalised(pong.ip)
+        vote = self._votes[seen.version]
+        if not vote.cast(remote.node_id, remote.address[0], (str(seen), pong.port), now):
+            return
+        winner = vote.winner(now)
+        if winner is None:
+            return
+        names = ("ip", "udp") if seen.version == 4 else ("ip6", "udp6")
+        values = (parse_ip(winner[0]).packed, int_to_bytes(winner[1]))
+        if values != tuple(self._record.pairs.get(name) for name in names):
+            logger.info("others see this node at %s port %d", *winner)
+            self.update_record(dict(zip(names, values, strict=True)), now)
+
+    def _known(self, node_id: NodeId) -> Enr | None:
+        return self.contacts.known(node_id)
+
+
+def _bootnode(text: str) -> Enr:
+    try:
+        return Enr.parse(text)
+    except EnrError as error:
+        raise ConfigError(f"a bootnode's record cannot be used: {error}") from None

@@ -1,0 +1,105 @@
+"""What a node asks others, and what it believes of their answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from random import Random
+
+from offchain.discovery.address import may_name, udp_address
+from offchain.discovery.calls import Answer, Calls
+from offchain.discovery.message import FindNode, Nodes, Ping, Pong, TalkRequest, TalkResponse
+from offchain.discovery.packet import MAX_FIRST_MESSAGE_SIZE
+from offchain.discovery.table import log_distance
+from offchain.discovery.wire import Remote, Wire
+from offchain.enr import Enr, EnrError
+from offchain.types import NodeId, short
+
+MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
+"""Bytes of the longest TALKREQ payload and protocol name together: it may have to go into a handshake packet."""
+
+
+class Requests:
+    """Sends PING, FINDNODE and TALKREQ. Every `done` is called once, with None if there was no answer."""
+
+    def __init__(self, wire: Wire, rng: Random, stats: Counter[str], *, lan: bool, ipv6: bool) -> None:
+        """`lan`: private and loopback addresses are used; `ipv6`: we can send to IPv6 addresses."""
+        self.calls = Calls(wire, rng)
+        self._wire = wire
+        self._stats = stats
+        self._lan = lan
+        self._ipv6 = ipv6
+
+    def remote(self, enr: Enr) -> Remote | None:
+        """How to reach the node of a record; None if it names no address that we use."""
+        address = udp_address(enr, ipv6=self._ipv6, lan=self._lan)
+        return None if address is None else Remote(enr.node_id, enr.public, address)
+
+    def needed_remote(self, enr: Enr) -> Remote:
+        """The same; ValueError if there is none."""
+        remote = self.remote(enr)
+        if remote is None:
+            raise ValueError(f"the record of {short(enr.node_id)} names no address that can be used")
+        return remote
+
+    def ping(self, remote: Remote, now: float, done: Callable[[Pong | None, float], None], *, retries: int = 1) -> None:
+        """Is the node there?"""
+
+        def heard(answer: Answer | None, then: float) -> None:
+            done(answer if isinstance(answer, Pong) else None, then)
+
+        self.calls.start(remote, Ping(self.calls.new_id(), self._wire.record.seq), now, heard, retries=retries)
+
+    def find_node(
+        self,
+        remote: Remote,
+        distances: tuple[int, ...],
+        now: float,
+        done: Callable[[list[Enr] | None, float], None],
+    ) -> None:
+        """Whom does the node know at these distances? What it may not say is left out of its answer."""
+
+        def heard(answer: Answer | None, then: float) -> None:
+            done(self._believed(answer.records, remote, distances) if isinstance(answer, Nodes) else None, then)
+
+        self.calls.start(remote, FindNode(self.calls.new_id(), distances), now, heard)
+
+    def talk(
+        self,
+        remote: Remote,
+        protocol: bytes,
+        request: bytes,
+        now: float,
+        done: Callable[[bytes | None, float], None],
+    ) -> None:
+        """Send a request of another protocol, once: it is never carried out twice. ValueError if it is too long."""
+        if len(protocol) + len(request) > MAX_TALK_REQUEST:
+            raise ValueError(f"a talk request takes {MAX_TALK_REQUEST} bytes, found {len(protocol) + len(request)}")
+
+        def heard(answer: Answer | None, then: float) -> None:
+            done(answer.response if isinstance(answer, TalkResponse) else None, then)
+
+        self.calls.start(remote, TalkRequest(self.calls.new_id(), protocol, request), now, heard, retries=0)
+
+    def _believed(self, records: Iterable[bytes], remote: Remote, distances: tuple[int, ...]) -> list[Enr]:
+        """Of the records in an answer, those that the node may name: signed, at a distance asked for, once each."""
+        believed: dict[NodeId, Enr] = {}
+        for raw in records:
+            try:
+                enr = Enr.decode(raw)
+            except EnrError:
+                self._stats["records_bad"] += 1
+                continue
+            if log_distance(remote.node_id, enr.node_id) not in distances or enr.node_id in believed:
+                self._stats["records_unasked"] += 1
+            elif not self._may_name(remote, enr):
+                self._stats["records_elsewhere"] += 1
+            else:
+                believed[enr.node_id] = enr
+        return list(believed.values())
+
+    def _may_name(self, remote: Remote, enr: Enr) -> bool:
+        if enr.node_id == remote.node_id:
+            return True
+        address = udp_address(enr, ipv6=True, lan=self._lan)
+        return address is not None and may_name(remote.address[0], address[0])

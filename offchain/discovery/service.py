@@ -1,0 +1,320 @@
+"""The shell: a node with a UDP socket and a clock.
+
+async with Discovery(key, config) as discovery:
+    async for enr in discovery.candidates(MAILSERVER):
+        ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from ipaddress import ip_address
+from random import Random, SystemRandom
+from types import TracebackType
+from typing import Any, TypeVar
+
+from offchain.config import DiscoveryConfig
+from offchain.discovery.address import Scope, UdpAddress, scope_of_text
+from offchain.discovery.calls import NoAnswer
+from offchain.discovery.limits import Limits
+from offchain.discovery.message import Pong
+from offchain.discovery.node import Node
+from offchain.enr import Enr
+from offchain.errors import ConfigError, ConnectionLost
+from offchain.keys import PrivateKey
+from offchain.rlp import Item
+from offchain.types import Kind, NodeId, parse_ip, short
+
+logger = logging.getLogger("offchain.discovery")
+
+MAX_CANDIDATES = 1_024
+"""Records that wait for one reader of `candidates`; the oldest is lost, and comes again with its next record."""
+
+MAX_REMEMBERED = 16_384
+"""Nodes that one reader of `candidates` is not told of again; the oldest is forgotten, and may be told of again."""
+
+T = TypeVar("T")
+
+
+class Discovery(asyncio.DatagramProtocol):
+    """One discovery node on the network. An asynchronous context manager."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        config: DiscoveryConfig,
+        *,
+        rng: Random | None = None,
+        limits: Limits | None = None,
+        seq: int | None = None,
+    ) -> None:
+        """`rng` makes keys and nonces: leave it out but in tests.
+
+        `seq` is the first number of the own record; left out, the milliseconds since 1970, so that a node that starts
+        again with the same key has a newer record than others remember.
+
+        ConfigError if an address, a bootnode or the protocol id cannot be used.
+        """
+        if len(config.protocol_id) != 6:
+            raise ConfigError(f"a protocol id has six bytes, found {config.protocol_id!r}")
+        for name, text in (("host", config.host), ("advertised_ip", config.advertised_ip)):
+            _check_ip(name, text)
+        self._config = config
+        first = time.time_ns() // 1_000_000 if seq is None else seq
+        self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first)
+        self._ipv6 = ":" in config.host
+        self._transport: asyncio.DatagramTransport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._readers: set[_Reader] = set()
+        self._congested = False
+        self.port = 0
+        """The UDP port, once entered."""
+
+    async def __aenter__(self) -> Discovery:
+        self._loop = asyncio.get_running_loop()
+        self._closed = asyncio.Event()
+        try:
+            transport, _ = await self._loop.create_datagram_endpoint(
+                lambda: self, local_addr=(self._config.host, self._config.port)
+            )
+        except OSError as error:
+            where = f"{self._config.host} port {self._config.port}"
+            raise ConfigError(f"discovery cannot listen on {where}: {error.strerror or error}") from error
+        self._transport = transport
+        self.port = transport.get_extra_info("sockname")[1]
+        advertised = self._advertised_ip()
+        if advertised is None:
+            logger.info("the record names no address until ten nodes agree on what it is; set one if it is known")
+        self._node.start(advertised, self.port, self._loop.time())
+        self._pump()
+        logger.info("discovery node %s listens on %s port %d", short(self._node.id), self._config.host, self.port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._transport is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport.close()
+        self._transport = None
+        self._node.stop(self._loop.time())
+        for reader in self._readers:
+            reader.close()
+        await self._closed.wait()
+
+    # What programs ask
+
+    @property
+    def record(self) -> Enr:
+        """What the node says of itself now."""
+        return self._node.record
+
+    @property
+    def node_id(self) -> NodeId:
+        """The node's id."""
+        return self._node.id
+
+    async def ping(self, enr: Enr) -> Pong:
+        """Ask whether a node is there; what it answered. NoAnswer if nothing."""
+        return await self._ask(enr, lambda done: self._node.contacts.ping(enr, self._loop.time(), done))
+
+    async def find_node(self, enr: Enr, distances: Sequence[int]) -> list[Enr]:
+        """Ask a node whom it knows at these log distances from itself; 0 is its own record. NoAnswer if none came."""
+        remote = self._node.requests.needed_remote(enr)
+        wanted = tuple(distances)
+        return await self._ask(enr, lambda done: self._node.requests.find_node(remote, wanted, self._loop.time(), done))
+
+    async def talk(self, enr: Enr, protocol: bytes, request: bytes) -> bytes:
+        """Send a request of another protocol; its answer is empty if the node does not speak it. NoAnswer if none came.
+
+        Sent once, because it may not be safe to carry out twice. ValueError if it does not fit into a packet.
+        """
+        remote = self._node.requests.needed_remote(enr)
+        return await self._ask(
+            enr, lambda done: self._node.requests.talk(remote, protocol, request, self._loop.time(), done)
+        )
+
+    def on_talk(self, protocol: bytes, handler: Callable[[NodeId, bytes], bytes]) -> None:
+        """Answer requests of a protocol. The handler gets the node's id and the request, and must not block."""
+        self._node.talk_handlers[protocol] = handler
+
+    async def lookup(self, target: NodeId) -> list[Enr]:
+        """The nodes closest to a target that answered, closest first; at most 16."""
+        future: asyncio.Future[list[Enr]] = self._future()
+        self._node.explorer.lookup(target, self._loop.time(), lambda lookup, _: _settle(future, lookup.result()))
+        self._pump()
+        return await future
+
+    async def find(self, node_id: NodeId) -> Enr | None:
+        """A node's record by its id: from the node itself if it answers, else the newest that was found; or None."""
+        if node_id == self.node_id:
+            return self.record
+        future: asyncio.Future[Enr | None] = self._future()
+        self._node.explorer.find(node_id, self._loop.time(), lambda enr, _: _settle(future, enr))
+        self._pump()
+        return await future
+
+    async def candidates(self, kind: Kind) -> AsyncIterator[Enr]:
+        """Records of nodes that say they serve a kind and answered us; a node again only when its record is newer.
+
+        Endless: while somebody iterates, the node keeps looking, eagerly at first, and at most every 30 s once nothing
+        new turns up. Whether to trust what is found is for the caller to decide.
+        """
+        if self._transport is None:
+            raise ConnectionLost("the discovery node is not running")
+        reader = _Reader(kind)
+        self._readers.add(reader)
+        self._node.explorer.want(kind, self._loop.time())
+        self._pump()
+        try:
+            for enr in self._node.contacts.verified(kind):
+                reader.offer(enr)
+            while (found := await reader.next()) is not None:
+                yield found
+        finally:
+            self._readers.discard(reader)
+            self._node.explorer.unwant(kind)
+
+    async def update_record(self, **changes: Item | int | None) -> Enr:
+        """Change entries of the own record, by name; None removes one. The nodes that know us learn of it.
+
+        A value is bytes, an integer, or a list of bytes: `update_record(tcp=30303, kinds=[b"mailserver"])`.
+        """
+        self._node.update_record({name: _entry(value) for name, value in changes.items()}, self._loop.time())
+        self._pump()
+        return self._node.record
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start, and how much is held now."""
+        return {**self._node.counts, **self._node.sizes()}
+
+    # The socket and the clock
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        """Hand a datagram to the machine."""
+        source = (addr[0], addr[1]) if not self._ipv6 else (str(parse_ip(addr[0].partition("%")[0])), addr[1])
+        self._node.receive_datagram(data, source, self._loop.time())
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed, and its port free."""
+        self._closed.set()
+
+    def pause_writing(self) -> None:
+        """The socket takes no more: what is sent until it does is lost, as datagrams are."""
+        self._congested = True
+
+    def resume_writing(self) -> None:
+        """The socket takes datagrams again."""
+        self._congested = False
+
+    def error_received(self, exc: Exception) -> None:
+        """Somebody is not there (ICMP): their requests time out."""
+        logger.debug("the socket reports: %s", exc)
+
+    def _pump(self) -> None:
+        """Carry out what the machine decided. Call after every call into it."""
+        transport = self._transport
+        if transport is None:
+            return
+        for data, address in self._node.datagrams_to_send():
+            if not self._congested:
+                transport.sendto(data, self._socket_address(address))
+        while (event := self._node.next_event()) is not None:
+            for reader in self._readers:
+                reader.offer(event.enr)
+        self._arm(self._node.next_deadline())
+
+    def _arm(self, deadline: float) -> None:
+        """One timer, moved only when something is due earlier."""
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._node.handle_timeouts(self._loop.time())
+        self._pump()
+
+    def _socket_address(self, address: UdpAddress) -> UdpAddress:
+        if self._ipv6 and ":" not in address[0]:
+            return f"::ffff:{address[0]}", address[1]
+        return address
+
+    def _advertised_ip(self) -> str | None:
+        if self._config.advertised_ip is not None:
+            return self._config.advertised_ip
+        scope = scope_of_text(str(parse_ip(self._config.host)))
+        usable = scope is Scope.PUBLIC or (self._config.lan and scope is not Scope.NOWHERE)
+        return self._config.host if usable else None
+
+    # Waiting
+
+    async def _ask(self, enr: Enr, start: Callable[[Callable[[T | None, float], None]], None]) -> T:
+        """The answer to a request that `start` sends. The machine sees to it that every request ends in time."""
+        future: asyncio.Future[T | None] = self._future()
+        start(lambda answer, _: _settle(future, answer))
+        self._pump()
+        answer = await future
+        if answer is None:
+            raise NoAnswer(f"{short(enr.node_id)} did not answer")
+        return answer
+
+    def _future(self) -> asyncio.Future[Any]:
+        if self._transport is None:
+            raise ConnectionLost("the discovery node is not running")
+        return self._loop.create_future()
+
+
+class _Reader:
+    """One iteration of `candidates`: what waits for it, and what it was told."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._queue: asyncio.Queue[Enr | None] = asyncio.Queue()
+        self._told: dict[NodeId, int] = {}
+
+    def offer(self, enr: Enr) -> None:
+        """Tell of a record, unless it is of another kind or was told of."""
+        if self._kind not in enr.kinds or self._told.get(enr.node_id, -1) >= enr.seq:
+            return
+        self._told.pop(enr.node_id, None)
+        self._told[enr.node_id] = enr.seq
+        if len(self._told) > MAX_REMEMBERED:
+            del self._told[next(iter(self._told))]
+        if self._queue.qsize() >= MAX_CANDIDATES:
+            self._queue.get_nowait()
+        self._queue.put_nowait(enr)
+
+    def close(self) -> None:
+        """The node stops: the iteration ends."""
+        self._queue.put_nowait(None)
+
+    async def next(self) -> Enr | None:
+        """The next record; None when the node stops."""
+        return await self._queue.get()
+
+
+def _settle(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _entry(value: Item | int | None) -> Item | None:
+    if isinstance(value, int):
+        return value.to_bytes((value.bit_length() + 7) // 8, "big")
+    return value
+
+
+def _check_ip(name: str, text: str | None) -> None:
+    try:
+        if text is not None:
+            ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{name} of discovery is {text!r}, expected an IP address") from None
