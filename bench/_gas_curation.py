@@ -23,6 +23,16 @@ URI = "ipfs://bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55"
 SALT = "0x" + "5a" * 32
 
 
+def measured(registry, accounts) -> dict[str, int]:
+    """Deploy it beside a registry, and measure."""
+    from brownie import TestToken
+
+    from scripts.deploy_token_curator import deploy
+
+    token = TestToken.deploy(10**27, {"from": accounts[0], "silent": True})
+    return measure(deploy(accounts[0], registry, token, treasury=accounts[9]), registry, accounts)
+
+
 def measure(made, registry, accounts) -> dict[str, int]:
     """Gas of each call, by name. `made` is a Curation as deployed; the first account holds all tokens."""
     from brownie import chain
