@@ -86,20 +86,17 @@ contract DiscoveryLens is IDiscoveryLens {
         uint256 providers = registry.providerCount();
         if (at.providerId == 0) at.providerId = 1;
 
+        // Every round looks at a node or goes on to the next provider, and takes from the limit for it.
         while (limit > 0 && at.providerId <= providers) {
-            --limit;
             (uint256 accepting,) = _opinionsOn(curators, at.providerId, kind);
-            bool more = false;
-            if (accepting >= k && limit > 0) {
+            if (accepting >= k) {
                 uint256 seen;
                 (seen, found) = _page(kind, at, limit, nodes, found);
-                // A full page may have more behind it.
-                more = seen == limit;
                 limit -= seen;
-            } else if (accepting >= k) {
-                more = true;
+                if (limit == 0) break; // there may be more behind a full page
             }
-            if (!more) (at.providerId, at.node) = (at.providerId + 1, address(0));
+            --limit;
+            (at.providerId, at.node) = (at.providerId + 1, address(0));
         }
         return (_shortened(nodes, found), at.providerId <= providers ? at : Cursor(0, address(0)));
     }

@@ -164,7 +164,7 @@ def test_a_light_client_starts_with_one_call(lens, registry, owner_curator, prov
     version, digest = registry.commitment()
     assert start[:2] == (chain.id, chain.height)
     assert start[2] == chain[-1].timestamp
-    assert start[4:9] == (version, digest, 1, 1, registry.pausedUntil())
+    assert start[4:9] == (version, digest, registry.providerCount(), 1, registry.pausedUntil())
     assert start[9] == registry.topicOf(MAILSERVERS)
     assert [each[:2] for each in start[10]] == [(node, provider)]
     assert start[11] == (0, ZERO_ADDRESS)
