@@ -1,16 +1,18 @@
 """Deploy the token-curated registry beside a NodeRegistry, and record where it is.
 
-    brownie run deploy_token_curator main token=0x... --network sepolia account=my-keystore-id
-    brownie run deploy_token_curator main                   to a local chain: deploys a registry and a test token too
-    ... by=vote                                             terms are changed by vote, not by a role
-    ... delay=172800                                        seconds that new terms wait
+    brownie run deploy_token_curator                                 to a local chain, with a registry and a test token
+    brownie run deploy_token_curator main token=0x... account=ops --network sepolia
+    ... by=vote                                                      terms are changed by vote, not by a role
+    ... delay=172800 treasury=0x...                                  what new terms wait; who gets what is nobody's
 
-Every argument is `name=value`. The registry is the one in deployments/<network>.json.
+Options: see scripts/session.py; and `record`, the file to write instead of deployments/<network>.json. The registry is
+the one recorded there.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from brownie import (
@@ -21,12 +23,12 @@ from brownie import (
     ParameterVote,
     TestToken,
     TokenCurator,
-    accounts,
     chain,
     network,
 )
+from brownie._config import CONFIG
 
-from scripts.deploy import DEPLOYMENTS
+from scripts.session import DEPLOYMENTS, Refusal, Session, address, command, number
 from scripts.terms import DAY, DEFAULT, MAXIMUM, MINIMUM, TOKEN, Terms
 
 
@@ -46,30 +48,33 @@ class Curation(NamedTuple):
         return self.ballot_box, self.parameters, self.curator, self.vote, self.lens
 
 
-def main(*arguments: str):
-    options = dict(argument.split("=", 1) for argument in arguments)
-    unknown = options.keys() - {"account", "token", "by", "delay", "treasury", "confirmations"}
-    if unknown or options.get("by", "role") not in ("role", "vote"):
-        raise SystemExit(f"arguments are account= token= by=role|vote delay= treasury= confirmations=, not {arguments}")
-    sender = accounts.load(options["account"]) if "account" in options else accounts[0]
-    path = DEPLOYMENTS / f"{network.show_active()}.json"
-    terms = {"from": sender}
-    local = network.show_active() == "development"
-    registry = NodeRegistry.deploy(sender, terms) if local else _recorded_registry(path)
-    if not local and "token" not in options:
-        raise SystemExit("name the token: token=0x...")
-    token = TestToken.at(options["token"]) if "token" in options else TestToken.deploy(10**9 * TOKEN, terms)
+@command
+def main(*, token=None, by="role", delay=2 * DAY, treasury=None, record=None, **options):
+    session = Session.open(**options)
+    live = CONFIG.network_type == "live"
+    if by not in ("role", "vote"):
+        raise Refusal(f"found by={by!r}, expected role or vote")
+    if token is None and live:
+        raise Refusal("say which token: token=0x...")
+    if session.dry_run:
+        print(f"would deploy BallotBox, Parameters, TokenCurator, ParameterVote, DiscoveryLens to chain {chain.id}")
+        print(f"  from {session.sender}; terms are then changed by a {by}")
+        return None
+    terms = {"from": session.sender, "required_confs": session.confirmations}
+    fresh = () if live or len(NodeRegistry) else (NodeRegistry.deploy(session.sender, terms),)
+    registry = fresh[0] if fresh else session.registry
     made = deploy(
-        sender,
+        session.sender,
         registry,
-        token,
-        by_vote=options.get("by") == "vote",
-        delay=int(options.get("delay", 2 * DAY)),
-        treasury=options.get("treasury", sender),
-        confirmations=int(options.get("confirmations", 1)),
+        TestToken.at(address(token), persist=False) if token else TestToken.deploy(10**9 * TOKEN, terms),
+        by_vote=by == "vote",
+        delay=number(delay, "delay"),
+        treasury=address(treasury) if treasury else None,
+        confirmations=session.confirmations,
     )
-    fresh = (registry,) if local else ()
-    print(record(network.show_active(), *fresh, *made.contracts()))
+    if record or live:
+        path = Path(record) if record else session.deployment or DEPLOYMENTS / f"{network.show_active()}.json"
+        print(add_record((*fresh, *made.contracts()), path))
     return made
 
 
@@ -86,7 +91,7 @@ def deploy(
     by_vote: bool = False,
     confirmations: int = 1,
 ) -> Curation:
-    """Deploy all of it. The sender owns the ballot box (may register consumers) and, unless `by_vote`, the parameters."""
+    """Deploy all of it. The sender owns the ballot box (it may register consumers) and, unless `by_vote`, the terms."""
     by = {"from": sender, "required_confs": confirmations}
     ballot_box = BallotBox.deploy(token, treasury or sender, sender, by)
     parameters = Parameters.deploy(terms, minimum, maximum, delay, sender, by)
@@ -101,20 +106,15 @@ def deploy(
     return Curation(token, ballot_box, parameters, curator, vote, lens)
 
 
-def record(name: str, *contracts, folder=DEPLOYMENTS):
-    """Add the contracts to deployments/<name>.json; what it holds of another chain is dropped. Returns the path."""
-    path = folder / f"{name}.json"
-    document = json.loads(path.read_text()) if path.exists() else {}
-    if document.get("chainId") != chain.id:
-        document = {"network": name, "chainId": chain.id, "contracts": {}}
+def add_record(contracts, path: Path) -> Path:
+    """Add address and block of each contract to a record of this chain; one of another chain is not touched."""
+    document = {"network": network.show_active(), "chainId": chain.id, "contracts": {}}
+    if path.exists():
+        document = json.loads(path.read_text())
+        if document["chainId"] != chain.id:
+            raise Refusal(f"{path} is of chain {document['chainId']}, this is chain {chain.id}")
     for contract in contracts:
         document["contracts"][contract._name] = {"address": contract.address, "block": contract.tx.block_number}
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n")
     return path
-
-
-def _recorded_registry(path):
-    if not path.exists():
-        raise SystemExit(f"no registry is recorded in {path.name}: deploy it first (brownie run deploy)")
-    return NodeRegistry.at(json.loads(path.read_text())["contracts"]["NodeRegistry"]["address"])

@@ -1,7 +1,7 @@
 """The terms of a token-curated registry, in the order in which the contracts have them.
 
-Amounts are in base units of the token (18 decimals here), shares in 1/10,000, periods in seconds. What each figure means
-is said in interfaces/IParameters.sol.
+Amounts are in base units of the token (18 decimals here), shares in 1/10,000, periods in seconds. What each figure
+means is said in interfaces/IParameters.sol.
 """
 
 from __future__ import annotations

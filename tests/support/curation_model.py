@@ -1,7 +1,7 @@
 """The token-curated registry as it should be: plain Python, one class, no chain.
 
-Every method is a call of the contracts at a time `now`. It raises `Refused(<name of the error>)` and changes nothing, or
-carries the call out. Votes are remembered with what was committed, so that what is locked, owed and owned is computed
+Every method is a call of the contracts at a time `now`. It raises `Refused(<name of the error>)` and changes nothing,
+or carries the call out. Votes are remembered with what was committed, so that what is locked, owed and owned is computed
 here from what people did, not from how the contracts keep it.
 """
 

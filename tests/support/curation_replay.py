@@ -29,8 +29,12 @@ class Decoder:
         entry = self._events[topics[0]]
         indexed = [part for part in entry["inputs"] if part["indexed"]]
         others = [part for part in entry["inputs"] if not part["indexed"]]
-        values = {part["name"]: decode([_type(part)], topic)[0] for part, topic in zip(indexed, topics[1:])}
-        values |= dict(zip((part["name"] for part in others), decode([_type(part) for part in others], data)))
+        values = {
+            part["name"]: decode([_type(part)], topic)[0] for part, topic in zip(indexed, topics[1:], strict=True)
+        }
+        values |= dict(
+            zip((part["name"] for part in others), decode([_type(part) for part in others], data), strict=True)
+        )
         return entry["name"], {name: _checksummed(value) for name, value in values.items()}
 
 

@@ -1,8 +1,8 @@
 """What went wrong in earlier registries, played again: each attack, and what it finds here."""
 
 import pytest
-
 from brownie import Parameters, chain
+
 from scripts.terms import DAY, DEFAULT, MAXIMUM, MINIMUM, TOKEN
 from tests.contracts.errors import reverts_with
 from tests.support.curation import (
@@ -238,7 +238,10 @@ def test_lock_list_griefing(play, box, provider, rival_provider, challenger, ali
         play.apply((provider, rival_provider)[kind % 2], kind)
         polls.append(play.challenge((provider, rival_provider)[kind % 2], challenger, kind))
     weights = [5, 1, 4, 2, 6, 3]
-    gas = [play.commit(poll, alice, FOR, weight * 1_000 * TOKEN).gas_used for poll, weight in zip(polls, weights)]
+    gas = [
+        play.commit(poll, alice, FOR, weight * 1_000 * TOKEN).gas_used
+        for poll, weight in zip(polls, weights, strict=True)
+    ]
 
     assert max(gas[1:]) - min(gas[1:]) < 3_000
     bonds = sum(weights) * 1_000 * TOKEN // 100
@@ -321,7 +324,7 @@ def test_zero_winning_votes(play, listed, challenger, alice, bob, votes):
     stakes = play.reserve()
     before = play.balance(challenger)
 
-    cast = [(who, choice, weight * TOKEN) for who, (choice, weight) in zip((alice, bob), votes)]
+    cast = [(who, choice, weight * TOKEN) for who, (choice, weight) in zip((alice, bob), votes, strict=False)]
     poll, tx = play.contest(listed, challenger, *cast, resolver=bob)
 
     assert tx.events["ChallengeResolved"]["outcome"] == DRAWN

@@ -1,8 +1,8 @@
 """Accounts, commitments, reveals and claims in the ballot box."""
 
 import pytest
-
 from brownie import BallotBox, TestToken, web3
+
 from scripts.terms import TOKEN
 from tests.contracts.errors import reverts_with
 from tests.support.curation import AGAINST, DRAWN, FOR, OPEN, pass_time, salt_of
@@ -57,7 +57,8 @@ def test_the_commitment_is_what_the_interface_says(play, box, poll, alice):
 
     salt = b"\7" * 32
     said = encode(
-        ["uint256", "address", "uint256", "address", "uint8", "bytes32"], [31337, box.address, poll, alice.address, 1, salt]
+        ["uint256", "address", "uint256", "address", "uint8", "bytes32"],
+        [31337, box.address, poll, alice.address, 1, salt],
     )
     assert bytes(box.commitmentOf(poll, alice, 1, salt)) == bytes(web3.keccak(said))
 

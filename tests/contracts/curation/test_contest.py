@@ -5,8 +5,8 @@ What is shown for the compiled code of {Contest} (through a harness), and within
 * decide: equal to its definition for all votes 0..40 on both sides, quorums 1, 7, 40, 81 and thresholds 5,000, 5,001,
   6,667, 9,999, 10,000; in all of them whoever wins has votes, and no one wins below the quorum.
 * split: for all stakes 0..600 and seven pairs of shares with a sum up to 10,000: the three parts sum to the stake.
-* share: for all pools 0..12 and all partitions of up to four weights 1..4, in every order of claiming: the shares sum to
-  the pool exactly, none is negative, each differs from the exact proportion by less than one per claim before it.
+* share: for all pools 0..12 and all partitions of up to four weights 1..4, in every order of claiming: the shares sum
+  to the pool exactly, none is negative, each differs from the exact proportion by less than one per claim before it.
 * random figures up to 96 bits for each of the same statements.
 
 Locks are arithmetic on committed weights only; the model below tries every sequence of four commitments to three polls
@@ -76,7 +76,7 @@ def test_shares_sum_to_the_pool_for_all_small_polls(harness):
                 shares = model_shares(pool, weights)
                 assert sum(shares) == pool
                 for before, (share, weight) in enumerate(zip(shares, weights, strict=True)):
-                    assert 0 <= share
+                    assert share >= 0
                     assert abs(share - Fraction(pool * weight, sum(weights))) < before + 1
                 if tried % 23 == 0:  # the compiled code, on a sample spread over all of them
                     assert tuple(harness.shareAll(pool, weights)) == tuple(shares)

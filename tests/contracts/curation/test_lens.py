@@ -1,9 +1,9 @@
 """What clients are told: joined from the registry and any curators, hostile ones too."""
 
 import pytest
-
 from brownie import DiscoveryLens, OwnerCurator, StubCurator, chain
 from eth_abi import encode
+
 from scripts.terms import TOKEN
 from tests.contracts.errors import reverts_with
 from tests.support.curation import ACCEPTED, FOR, NONE, REJECTED

@@ -1,8 +1,8 @@
 """Applying, topping up, withdrawing, leaving."""
 
 import pytest
-
 from brownie import chain
+
 from scripts.terms import TOKEN
 from tests.contracts.errors import reverts_with
 from tests.support.curation import (
@@ -277,5 +277,3 @@ def test_says_which_interfaces_it_has(curator, interface_id):
 def test_the_stake_is_what_a_challenger_must_put_up(play, curator, listed, rival_provider):
     assert curator.stakeOf(listed, 1) == STAKE
     assert curator.stakeOf(rival_provider, 1) == 0
-
-

@@ -1,8 +1,8 @@
 """Terms changed by vote: propose, challenge, resolve, apply."""
 
 import pytest
-
 from brownie import TestToken
+
 from scripts.deploy_token_curator import deploy
 from scripts.terms import DEFAULT, TOKEN
 from tests.contracts.errors import reverts_with
@@ -85,7 +85,9 @@ def test_a_proposal_that_is_voted_down_costs_its_stake(play, vote, proposal, adm
         vote.applyTerms(proposal, NEW, {"from": admin})
 
 
-def test_a_proposal_that_is_upheld_pays_its_proposer(play, parameters, vote, proposal, admin, challenger, alice, resolver):
+def test_a_proposal_that_is_upheld_pays_its_proposer(
+    play, parameters, vote, proposal, admin, challenger, alice, resolver
+):
     before = play.balance(admin)
 
     contest(play, proposal, challenger, (alice, AGAINST, ENOUGH), resolver=resolver)

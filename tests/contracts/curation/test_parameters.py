@@ -2,8 +2,8 @@
 
 import brownie
 import pytest
-
 from brownie import Parameters
+
 from offchain.hashing import keccak256
 from scripts.terms import DAY, DEFAULT, HOUR, MAXIMUM, MINIMUM, TOKEN, Terms
 from tests.contracts.errors import reverts_with
@@ -87,7 +87,12 @@ def test_lowering_the_deposit_starts_no_grace(play, parameters, guardian):
 
 def test_versions_that_are_not_there(parameters):
     for version in (0, 2, 2**256 - 1):
-        for view in (parameters.listingTerms, parameters.votingTerms, parameters.packedListing, parameters.packedVoting):
+        for view in (
+            parameters.listingTerms,
+            parameters.votingTerms,
+            parameters.packedListing,
+            parameters.packedVoting,
+        ):
             with reverts_with("UnknownVersion", version):
                 view(version)
 

@@ -1,4 +1,4 @@
-"""Storage is part of the interface: where things lie, and that slots proven by eth_getProof say what the getters say."""
+"""Storage is part of the interface: where things lie, and that proven slots say what the getters say."""
 
 from __future__ import annotations
 

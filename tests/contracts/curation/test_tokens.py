@@ -1,8 +1,8 @@
 """Tokens that do not behave: nothing is credited that did not come, and nothing is entered twice."""
 
 import pytest
-
 from brownie import FalseToken, FeeToken, LyingToken, NoReturnToken, ReentrantToken
+
 from scripts.deploy_token_curator import deploy
 from scripts.terms import TOKEN
 from tests.contracts.errors import reverts_with
@@ -72,7 +72,9 @@ def test_the_ballot_box_is_not_entered_again(with_token, admin, entry):
     assert play.balance(admin) == play.box.totalTokens() == play.token.balanceOf(play.box) == STAKE
 
 
-@pytest.mark.parametrize("entry", ["applyFor", "topUp", "withdraw", "challenge", "finalise", "exit", "lapse", "announceExit"])
+@pytest.mark.parametrize(
+    "entry", ["applyFor", "topUp", "withdraw", "challenge", "finalise", "exit", "lapse", "announceExit"]
+)
 def test_the_curator_is_not_entered_again(with_token, admin, entry):
     """In the middle of a challenge the listing must not move away from under it."""
     play = with_token(ReentrantToken)
