@@ -9,6 +9,9 @@ whose challenge fails. Uses accounts that the chain itself holds, and nothing th
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 from brownie import NodeRegistry, TestToken, accounts, chain, web3
 
 from scripts import anvil
@@ -29,7 +32,9 @@ def main():
     if chain.id not in LOCAL_CHAINS:
         raise Refusal(f"this plays with time and tokens; it is for local chains, and this is chain {chain.id}")
     anvil.install(web3)
-    return Walk().play()
+    with _quiet():
+        walk = Walk()
+    return walk.play()
 
 
 class Walk:
@@ -40,15 +45,15 @@ class Walk:
         self.people = dict(zip(people, accounts, strict=False))
         self.names = {str(account): name for name, account in self.people.items()}
         owner = self.people["owner"]
-        quiet = {"from": owner, "silent": True}
-        self.registry = NodeRegistry.deploy(owner, quiet)
-        token = TestToken.deploy(10**9 * TOKEN, quiet)
+        by_owner = {"from": owner}
+        self.registry = NodeRegistry.deploy(owner, by_owner)
+        token = TestToken.deploy(10**9 * TOKEN, by_owner)
         self.made: Curation = deploy(owner, self.registry, token)
         for name, account in self.people.items():
             if name != "owner":
-                token.transfer(account, 50_000 * TOKEN, quiet)
-            token.approve(self.made.curator, 2**255, {"from": account, "silent": True})
-            token.approve(self.made.ballot_box, 2**255, {"from": account, "silent": True})
+                token.transfer(account, 50_000 * TOKEN, by_owner)
+            token.approve(self.made.curator, 2**255, {"from": account})
+            token.approve(self.made.ballot_box, 2**255, {"from": account})
 
     def play(self) -> tuple[int, int]:
         for number, name in enumerate(("good provider", "bad provider"), 1):
@@ -95,7 +100,8 @@ class Walk:
         self._show(provider)
 
     def _send(self, name: str, does: str, method, *arguments):
-        tx = method(*arguments, {"from": self.people[name], "silent": True})
+        with _quiet():
+            tx = method(*arguments, {"from": self.people[name]})
         print(f" * {name} {does}  ({tx.gas_used:,} gas)")
         return tx
 
@@ -118,6 +124,11 @@ class Walk:
         reserve, total = box.consumerOf(curator)[1], box.totalTokens()
         polls = total - reserve - sum(account[0] for account in held.values())
         print(f"     deposits and stakes {_tokens(reserve)}, polls {_tokens(polls)}, together {_tokens(total)}")
+
+
+def _quiet():
+    """Without what Brownie prints of each transaction."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _tokens(amount: int) -> str:

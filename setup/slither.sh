@@ -16,5 +16,5 @@ fi
 "${PYTHON:-python3}" setup/slither_input.py > .setup/slither-input.json
 level=(--exclude-low --exclude-informational --exclude-optimization)
 [ "${1:-}" = --low ] && level=()
-"$venv/bin/slither" .setup/slither-input.json \
+"$venv/bin/slither" .setup/slither-input.json --compile-force-framework Solc-json \
   --solc "$PWD/.solcx/solc-v0.8.37" --filter-paths "node_modules/|contracts/testing/" "${level[@]}" --fail-medium

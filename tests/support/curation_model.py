@@ -1,8 +1,8 @@
 """The token-curated registry as it should be: plain Python, one class, no chain.
 
 Every method is a call of the contracts at a time `now`. It raises `Refused(<name of the error>)` and changes nothing,
-or carries the call out. Votes are remembered with what was committed, so that what is locked, owed and owned is computed
-here from what people did, not from how the contracts keep it.
+or carries the call out. Votes are remembered with what was committed, so that what is locked, owed and owned is
+computed here from what people did, not from how the contracts keep it.
 """
 
 from __future__ import annotations
