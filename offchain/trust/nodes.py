@@ -72,7 +72,7 @@ class TrustedNodes:
         self._task: asyncio.Task[None] | None = None
         self._consumers: list[_Consumer] = []
         self._news = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self.progress: Progress | None = None
         """How far the backfill is; None if there was none."""
 
@@ -229,12 +229,12 @@ class TrustedNodes:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(watcher.run())
                 tasks.create_task(self._keep_time())
-        except* LocalError as group:
-            self._failure = group.exceptions[0]
-            log.error("the chain is no longer followed: %s", self._failure)
-        except* Exception as group:
-            self._failure = group.exceptions[0]
-            log.exception("the chain is no longer followed")
+        except ExceptionGroup as group:
+            self._failure = _first(group)
+            if isinstance(self._failure, LocalError):
+                log.error("the chain is no longer followed: %s", self._failure)
+            else:
+                log.exception("the chain is no longer followed")
         finally:
             self._wake()
 
@@ -276,3 +276,10 @@ class TrustedNodes:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _first(error: Exception) -> Exception:
+    """The error itself, out of the groups that tasks wrap around it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
