@@ -123,6 +123,11 @@ class TrustedNodes:
         return self.trusted_set.state()
 
     @property
+    def caught_up(self) -> bool:
+        """Whether this process has seen the head of the chain, and not only what an earlier one stored."""
+        return self._watcher is not None and self._watcher.caught_up
+
+    @property
     def policy(self) -> Policy:
         """The user's choice."""
         return self.trusted_set.policy
@@ -171,6 +176,7 @@ class TrustedNodes:
                 "head": watcher.head,
                 "final": watcher.final.number if watcher.final else None,
                 "registryVersion": watcher.ledger.commitment.version,
+                "caughtUp": watcher.caught_up,
                 "problem": watcher.problem,
                 "subscribed": watcher.subscription is not None and watcher.subscription.connected,
                 "agreeing": counters.agreeing,
@@ -219,8 +225,11 @@ class TrustedNodes:
                 await self._news.wait()
 
     async def ready(self, seconds: float = 60.0) -> None:
-        """Return once the state is FRESH. TimeoutError if it is not in time."""
-        await self.wait_for(lambda trusted: trusted.state is Freshness.FRESH, seconds)
+        """Return once the head was reached and the state is FRESH. TimeoutError if they are not in time.
+
+        What an earlier process had proven is served before that.
+        """
+        await self.wait_for(lambda trusted: trusted.caught_up and trusted.state is Freshness.FRESH, seconds)
 
     # Inside
 
