@@ -98,6 +98,8 @@ def test_variables_of_others_are_left_alone(home):
         ('[discovery]\nbootnodes = ["enode://"]\n', "is not a record"),
         ('[client]\nkind = "Mail"\n', "kind: 'Mail' is not a kind"),
         ("[chain\n", "is not TOML"),
+        ("a = " + "[" * 100_000, "is not TOML"),
+        ("a = " + "9" * 5_000, "is not TOML"),
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(home, text, said):
@@ -147,6 +149,15 @@ def test_a_damaged_deployment_is_refused(home, change):
     path.write_text(json.dumps({**DEPLOYMENT, **change}))
 
     with pytest.raises(ConfigError, match="is not a deployment"):
+        read_deployment(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5_000])
+def test_a_deployment_that_is_no_json_is_refused(home, text):
+    path = home / "deployments" / "testnet.json"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match="is not JSON"):
         read_deployment(path)
 
 
