@@ -3,7 +3,7 @@
 import pytest
 from brownie import BallotBox, TestToken, web3
 
-from scripts.terms import TOKEN
+from scripts.terms import HOUR, TOKEN
 from tests.contracts.errors import reverts_with
 from tests.support.curation import AGAINST, DRAWN, FOR, OPEN, pass_time, salt_of
 
@@ -50,6 +50,26 @@ def test_a_vote_is_committed_with_a_bond_and_locked(play, box, poll, alice):
     play.until_end(poll)
     box.withdraw(ENOUGH - bond, {"from": alice})
     assert play.balance(alice) == 0
+
+
+def test_a_lock_lasts_until_the_last_of_overlapping_polls_ends(
+    play, box, poll, guardian, rival_provider, challenger, alice
+):
+    """Also if the poll that was voted in last ends first, and the larger weight is in either."""
+    play.apply(rival_provider)
+    long_end = box.pollOf(poll)[1]
+    play.change_terms(guardian, commit_period=HOUR, reveal_period=HOUR, slash=0)
+    short = play.challenge(rival_provider, challenger)
+    assert box.pollOf(short)[1] < long_end
+    play.commit(poll, alice, FOR, ENOUGH)
+    play.commit(short, alice, FOR, 2 * ENOUGH)
+    balance = play.balance(alice)
+    assert tuple(box.accountOf(alice)) == (balance, 2 * ENOUGH, long_end)
+
+    play.until_end(short)
+    assert box.availableOf(alice) <= balance - (ENOUGH - ENOUGH // 100)
+    play.until_end(poll)
+    assert box.availableOf(alice) == balance
 
 
 def test_the_commitment_is_what_the_interface_says(play, box, poll, alice):

@@ -42,7 +42,7 @@ FIRST = Terms(
 OTHERS = (
     FIRST.changed(min_deposit=150 * TOKEN + 3, slash=0, threshold=6_000, cooldown=0, voter_share=9_000),
     FIRST.changed(min_deposit=80 * TOKEN, slash=2_500, quorum=200 * TOKEN, bounty=0, exit_delay=3 * HOUR),
-    FIRST.changed(commit_period=2 * HOUR, reveal_period=2 * HOUR, grace_period=2 * DAY, claim_window=2 * DAY),
+    FIRST.changed(commit_period=4 * HOUR, reveal_period=3 * HOUR, grace_period=2 * DAY, claim_window=2 * DAY),
 )
 KEYS = [(provider, kind) for provider in (1, 2) for kind in (0, 1)]
 TRANSFER = keccak256(b"Transfer(address,address,uint256)")
@@ -51,8 +51,8 @@ SEEN: Counter = Counter()
 
 WEIGHTS = {
     "deposit": 2, "withdraw": 3, "apply": 5, "finalise": 6, "top_up": 3, "take": 4, "announce_exit": 4, "exit": 4,
-    "lapse": 2, "challenge": 9, "commit": 20, "copy": 3, "reveal": 20, "resolve": 9, "claim": 8, "sweep": 2,
-    "terms": 2, "donate": 1, "sweep_surplus": 1, "wait": 5,
+    "lapse": 4, "challenge": 9, "commit": 20, "copy": 3, "reveal": 20, "resolve": 9, "claim": 8, "sweep": 2,
+    "terms": 3, "donate": 1, "sweep_surplus": 1, "wait": 5,
 }  # fmt: skip
 """How often each kind of step is tried."""
 
@@ -74,8 +74,10 @@ class CurationMachine:
 
     def run(self, steps: int) -> None:
         """So many steps, everything checked after each; then the ends."""
-        for key in self.draw.sample(KEYS, self.draw.randint(1, 3)):
+        for key in self.draw.sample(KEYS, self.draw.randint(2, 4)):
             self._list(key)
+        for _ in range(self.draw.randint(0, 3)):
+            self._challenge()
         for _ in range(steps):
             name = self.draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             getattr(self, f"_{name}")()
@@ -224,6 +226,16 @@ class CurationMachine:
 
     def _lapse(self):
         key = self._key(LISTED)
+        short = [
+            key
+            for key in KEYS
+            if self.model.listing(key).state == LISTED
+            and not self.model.listing(key).poll
+            and self.model.listing(key).deposit < self.model.terms.listing.min_deposit
+        ]
+        if short:
+            key = self.draw.choice(short)
+            self._until(self.model.grace_ends, 0.4)
         self._do(("lapse", None, key), self.play.curator.lapse, *key)
 
     def _challenge(self) -> None:
@@ -241,7 +253,9 @@ class CurationMachine:
         if not self._committing() and self.draw.random() < 0.8:
             self._challenge()
             return
-        who, number, choice = self._who(), self._poll(committing=True), int(self.draw.random() < 0.6)
+        # Rather the last two of the people, so that one voter is in several polls.
+        who = self.draw.choice(self.people[-2:]) if self.draw.random() < 0.7 else self._who()
+        number, choice = self._poll(committing=True), int(self.draw.random() < 0.6)
         balance = self.model.balances[who.address] // UNIT * UNIT
         weight = self.draw.choice((0, 1, UNIT, *[30 * TOKEN, 60 * TOKEN, 70 * TOKEN] * 2, balance, balance + UNIT))
         commitment = self.play.box.commitmentOf(number, who, choice, salt_of(who, number))
@@ -318,7 +332,7 @@ class CurationMachine:
 
     def _terms(self):
         """18: governance may change the terms at any time; nothing open may notice."""
-        terms = self.draw.choice([terms for terms in (FIRST, *OTHERS) if terms != self.model.terms])
+        terms = self.draw.choice([terms for terms in (FIRST, *OTHERS, OTHERS[0]) if terms != self.model.terms])
         self.wire.send(self.guardian, self.play.parameters.schedule, terms)
         self._pass(HOUR)
         self.wire.send(self.guardian, self.play.parameters.execute, terms)
