@@ -1,9 +1,9 @@
 """What does a question about trust cost, and how soon does a consumer learn of a removal?
 
 The question: is_trusted on a set of 200,000 listed nodes, in processor time, and explain, which tells the whole
-chain of reasons. The delay: a block with a removal arrives on a local chain (its header is announced by WebSocket to this
-process, on a second subscription); the clock stops when the change comes out of TrustedNodes.changes(). With it, for
-comparison: from the moment at which the transaction was sent. The chain is anvil; the contract emits the registry's
+chain of reasons. The delay: a block with a removal arrives on a local chain (its header is announced by WebSocket to
+this process, on a second subscription); the clock stops when the change comes out of TrustedNodes.changes(). With it,
+for comparison: from the moment at which the transaction was sent. The chain is anvil; the contract emits the registry's
 events and commitment.
 """
 

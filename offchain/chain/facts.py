@@ -114,6 +114,7 @@ class Facts:
 
     def __init__(self, below: Facts | None = None) -> None:
         self.below = below
+        self._chain: tuple[Facts, ...] = (self,) if below is None else (self, *below._layers())
         self.listings: dict[NodeAddress, Listing | None] = {}
         self.removals: dict[NodeAddress, Removal | None] = {}
         self.verdicts: dict[VerdictKey, Verdict | None] = {}
@@ -215,6 +216,13 @@ class Facts:
             return self.listings.values()  # type: ignore[return-value]
         return [listing for _, listing in _merged(self, "listings")]
 
+    def listing_count(self) -> int:
+        """How many listings there are, expired ones included."""
+        apart = self.relisted()
+        base = self.base().listings
+        there = sum(self.listing(node) is not None for node in apart)
+        return len(base) - sum(node in base for node in apart) + there
+
     def all_removals(self) -> Iterable[Removal]:
         """For every node that ever left a list, the last time it did."""
         return [removal for _, removal in _merged(self, "removals")]
@@ -250,12 +258,9 @@ class Facts:
         """The nodes whose listing in the base is not what this layer sees."""
         return {node for layer in self._layers()[:-1] for node in layer.listings}
 
-    def _layers(self) -> list[Facts]:
+    def _layers(self) -> tuple[Facts, ...]:
         """From this one down."""
-        layers = [self]
-        while layers[-1].below is not None:
-            layers.append(layers[-1].below)
-        return layers
+        return self._chain
 
     def _nodes_added(self, event: NodesAdded) -> None:
         at = event.at

@@ -198,3 +198,16 @@ def test_any_value_is_taken_or_refused_in_words(section, data, value):
 
     with contextlib.suppress(ConfigError):
         load(Path("/nonexistent"), environment={}, overrides={section: {key: value}})
+
+
+@given(noise=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_a_file_or_refused_in_words(tmp_path_factory, noise):
+    home = tmp_path_factory.getbasetemp() / "noise"
+    home.mkdir(exist_ok=True)
+    for name in ("config.toml", "deployment.json"):
+        (home / name).write_bytes(noise)
+
+    with contextlib.suppress(ConfigError):
+        load(home, environment={})
+    with pytest.raises(ConfigError):
+        read_deployment(home / "deployment.json")
