@@ -150,6 +150,21 @@ def test_winners_share_the_reward_and_all_bonds(play, box, listed, challenger, a
             box.claim(poll, loser, {"from": loser})
 
 
+def test_those_who_kept_a_listing_share_alike(play, box, listed, challenger, alice, bob, carol):
+    votes = ((alice, AGAINST, 3 * ENOUGH), (bob, AGAINST, ENOUGH), (carol, FOR, ENOUGH))
+    poll, tx = play.contest(listed, challenger, *votes)
+    pool = STAKE * 4_000 // 10_000 + 5 * ENOUGH // 100
+
+    assert tx.events["PollClosed"]["pool"] == pool
+    for voter, share in ((alice, pool * 3 // 4), (bob, pool // 4)):
+        before = play.balance(voter)
+        box.claim(poll, voter, {"from": carol})
+        assert play.balance(voter) == before + share
+    with reverts_with("NothingToClaim", poll, carol):
+        box.claim(poll, carol, {"from": carol})
+    assert play.listing(listed)["deposit"] == STAKE + STAKE * 5_800 // 10_000
+
+
 def test_in_a_draw_bonds_go_back_to_those_who_revealed(play, box, poll, listed, alice, bob, treasury):
     play.commit(poll, alice, FOR, 10_000)
     play.commit(poll, bob, AGAINST, ENOUGH)  # and never reveals
