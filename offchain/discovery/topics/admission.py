@@ -183,7 +183,7 @@ BASE = 0.05
 
 
 def scarcity(used: int, room: int) -> float:
-    """x^6 / (1 - x)^4 of the part that is used: below a thousandth up to x = 0.28, 1 at 0.59, infinite at 1."""
+    """x^6 / (1 - x)^4 of the part that is used: a thousandth at x = 0.26, 1 at 0.57, infinite at 1."""
     if used >= room:
         return math.inf
     part = used / room

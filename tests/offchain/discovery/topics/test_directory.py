@@ -2,10 +2,8 @@
 
 import pytest
 
-from offchain.discovery import message as messages
-from offchain.discovery.message import RegTopic, TopicQuery
 from offchain.types import MAILSERVER, topic_of
-from tests.support.discovery import Network, key, node
+from tests.support.discovery import Network, node
 
 TOPIC = topic_of(MAILSERVER)
 
