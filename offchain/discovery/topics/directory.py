@@ -179,11 +179,19 @@ class Directory:
     def search(
         self, topic: Topic, now: float, done: Callable[[Discoverer, float], None], *, enough: int = F_LOOKUP
     ) -> None:
-        """Look once for advertisers of a topic. Each one found is pinged; those who answer are verified nodes."""
+        """Look once for advertisers of a topic, first among those who advertise at this very node.
+
+        Each one found is pinged; those who answer are verified nodes.
+        """
         table = self._service_table(topic)
         self._fill(table, now)
         self._counts["topic_searches"] += 1
-        _Search(self, Discoverer(table, enough=enough), done).advance(now)
+        discoverer = Discoverer(table, enough=enough)
+        for enr in self.registrar.own_answer(topic, now):
+            discoverer.found[enr.node_id] = enr
+            self._on_found(topic, enr, now)
+        self._contacts.run_checks(now)
+        _Search(self, discoverer, done).advance(now)
 
     def query(self, enr: Enr, discoverer: Discoverer, now: float, advance: Callable[[float], None]) -> None:
         """Ask a registrar on behalf of a search."""

@@ -86,6 +86,11 @@ class Registrar:
         self.ads.expire(now)
         return [ad.enr for ad in self.ads.draw(topic, MAX_RETURNED) if may_name(source[0], ad.address[0])]
 
+    def own_answer(self, topic: Topic, now: float) -> list[Enr]:
+        """What this node would answer itself."""
+        self.ads.expire(now)
+        return [ad.enr for ad in self.ads.draw(topic, MAX_RETURNED)]
+
     def sizes(self) -> dict[str, int]:
         """How much is held: each of these is bounded."""
         return {**self.ads.sizes(), "used_tickets": len(self._used)}

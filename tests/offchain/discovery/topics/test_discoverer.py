@@ -14,7 +14,7 @@ TOPIC = topic_of(MAILSERVER)
 
 def speakers(distance, count):
     return [
-        (Enr.create(key(number), 1, ip="127.0.0.1", udp=number % 50_000 + 2_000, extra={"ng": b"\1"}), ("127.0.0.1", number))
+        (Enr.create(key(number), 1, ip="127.0.0.1", udp=2_000, extra={"ng": b"\1"}), ("127.0.0.1", 2_000))
         for number in numbers_at(NodeId(TOPIC), distance, count)
     ]
 
