@@ -28,7 +28,7 @@ from offchain.discovery.message import (
     TopicQuery,
     encode,
 )
-from offchain.discovery.wire import Remote, Wire
+from offchain.discovery.wire import PacketLayer, Remote
 from offchain.errors import ConnectionLost
 from offchain.types import NodeId
 
@@ -126,7 +126,7 @@ class Timing:
 class Calls:
     """The requests of one node that are under way."""
 
-    def __init__(self, wire: Wire, rng: Random) -> None:
+    def __init__(self, wire: PacketLayer, rng: Random) -> None:
         self._wire = wire
         self._rng = rng
         self._timing = Timing()

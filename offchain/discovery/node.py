@@ -43,7 +43,7 @@ from offchain.discovery.requests import Requests
 from offchain.discovery.topics import capability
 from offchain.discovery.topics.admission import Admission
 from offchain.discovery.topics.directory import Directory
-from offchain.discovery.wire import Received, Remote, Wire
+from offchain.discovery.wire import PacketLayer, Received, Remote, Wire
 from offchain.enr import Enr, EnrError, sign
 from offchain.errors import ConfigError
 from offchain.keys import PrivateKey
@@ -73,8 +73,9 @@ class Node:
         limits: Limits | None = None,
         seq: int = 1,
         admission: Admission | None = None,
+        wire: Callable[[Enr, Callable[[NodeId], Enr | None]], PacketLayer] | None = None,
     ) -> None:
-        """`admission` decides whom we advertise; None is the default strategy.
+        """`admission` decides whom we advertise, None is the default strategy; `wire` makes another packet layer.
 
         ConfigError if a bootnode's record cannot be used.
         """
@@ -85,7 +86,11 @@ class Node:
         entries: dict[str, Item] = {capability.KEY: capability.VERSION}
         self._record = Enr.create(key, seq, tcp=config.tcp, kinds=config.kinds, extra=entries)
         self._limiter = InboundLimiter(limits or Limits(), lan=config.lan)
-        self._wire = Wire(key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id)
+        self._wire: PacketLayer
+        if wire is not None:
+            self._wire = wire(self._record, self._known)
+        else:
+            self._wire = Wire(key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id)
         self._wire.stats = self.counts
         self.requests = Requests(self._wire, rng, self.counts, lan=config.lan, ipv6=":" in config.host)
         self.contacts = Contacts(self.id, self.requests, rng, lan=config.lan)
@@ -151,8 +156,14 @@ class Node:
     def receive_datagram(self, datagram: bytes, source: UdpAddress, now: float) -> None:
         """Take in a datagram. Whatever it holds, no exception comes of it."""
         received = self._wire.receive_datagram(datagram, source, now)
-        if received is None or not self._running:
+        if received is not None:
+            self.receive_message(received, now)
+
+    def receive_message(self, received: Received, now: float) -> None:
+        """Take in a message that the packet layer believes."""
+        if not self._running:
             return
+        source = received.address
         if received.record is not None:
             self.contacts.contacted_us(received.record, source, now)
         try:

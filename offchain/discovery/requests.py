@@ -12,7 +12,7 @@ from offchain.discovery.message import FindNode, Nodes, Ping, Pong, RegTopic, Ta
 from offchain.discovery.packet import MAX_FIRST_MESSAGE_SIZE
 from offchain.discovery.table import log_distance
 from offchain.discovery.topics.capability import speaks_topics
-from offchain.discovery.wire import Remote, Wire
+from offchain.discovery.wire import PacketLayer, Remote
 from offchain.enr import Enr, EnrError
 from offchain.types import NodeId, Topic, short
 
@@ -23,7 +23,7 @@ MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
 class Requests:
     """Sends PING, FINDNODE and TALKREQ. Every `done` is called once, with None if there was no answer."""
 
-    def __init__(self, wire: Wire, rng: Random, stats: Counter[str], *, lan: bool, ipv6: bool) -> None:
+    def __init__(self, wire: PacketLayer, rng: Random, stats: Counter[str], *, lan: bool, ipv6: bool) -> None:
         """`lan`: private and loopback addresses are used; `ipv6`: we can send to IPv6 addresses."""
         self.calls = Calls(wire, rng)
         self._wire = wire

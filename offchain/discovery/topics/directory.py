@@ -210,6 +210,7 @@ class Directory:
                 self._contacts.run_checks(then)
             advance(then)
 
+        self._counts["topic_queries_sent"] += 1
         try:
             self._requests.query_topic(enr, topic, discoverer.table.wanted(), now, heard)
         except Overloaded:
