@@ -1,8 +1,8 @@
 """One registrar under load: who gets in, and how long honest advertisers wait.
 
 The workload of ethereum/devp2p, discv5/admission_parameter_rationale.md: for a day, honest advertisers turn up at a
-rate of 0.05 a second and hostile ones at 0.2, and all of them stay, come back with their tickets, and begin anew when an
-ad of theirs ends. So demand grows far beyond what a cache of 1,000 holds.
+rate of 0.05 a second and hostile ones at 0.2, and all of them stay, come back with their tickets, and begin anew when
+an ad of theirs ends. So demand grows far beyond what a cache of 1,000 holds.
 
     cache    the attacker has one /24 (or as told) and 3,000 topics; honest advertisers have 100 topics
     target   the attacker has one topic, and so has half of the honest advertisers
