@@ -6,7 +6,7 @@ Because all live equally long, the order of admission is the order of expiry.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -35,7 +35,8 @@ class AdCache:
         self._rng = rng
         self._lan = lan
         self._ads: OrderedDict[tuple[NodeId, Topic], CachedAd] = OrderedDict()
-        self._topics: dict[Topic, dict[NodeId, CachedAd]] = {}
+        self._topics: dict[Topic, dict[Hashable, dict[NodeId, CachedAd]]] = {}
+        """By topic and subnet."""
 
     def __len__(self) -> int:
         return len(self._ads)
@@ -70,7 +71,7 @@ class AdCache:
             raise ValueError("the ad cache is full")
         ad = CachedAd(topic, enr, address, now + self._admission.lifetime)
         self._ads[key] = ad
-        self._topics.setdefault(topic, {})[enr.node_id] = ad
+        self._topics.setdefault(topic, {}).setdefault(self._subnet(address), {})[enr.node_id] = ad
         self._admission.added(topic, self.counted_ip(address[0]))
         return ad
 
@@ -87,19 +88,20 @@ class AdCache:
 
         So whoever has one subnet has one part in as many as there are, however many ads he has there.
         """
-        ads = list(self._topics.get(topic, {}).values())
-        self._rng.shuffle(ads)
-        if len(ads) <= count:
-            return ads
-        groups: dict[object, list[CachedAd]] = {}
-        for ad in ads:
-            ip = ad.address[0]
-            groups.setdefault(table_subnet(ip) if self.counted_ip(ip) is not None else ad.address, []).append(ad)
+        rng = self._rng
+        subnets = list(self._topics.get(topic, {}).values())
+        if len(subnets) > count:
+            subnets = rng.sample(subnets, count)
+        else:
+            rng.shuffle(subnets)
+        groups = [list(subnet.values()) for subnet in subnets]
+        for group in groups:
+            if len(group) > 1:
+                rng.shuffle(group)
         drawn: list[CachedAd] = []
-        turn = 0
-        while len(drawn) < count:
-            drawn += [group[turn] for group in groups.values() if len(group) > turn]
-            turn += 1
+        while groups and len(drawn) < count:
+            drawn += [group.pop() for group in groups]
+            groups = [group for group in groups if group]
         return drawn[:count]
 
     def sizes(self) -> dict[str, int]:
@@ -109,7 +111,14 @@ class AdCache:
     def _remove(self, key: tuple[NodeId, Topic]) -> None:
         ad = self._ads.pop(key)
         in_topic = self._topics[ad.topic]
-        del in_topic[ad.enr.node_id]
+        subnet = self._subnet(ad.address)
+        del in_topic[subnet][ad.enr.node_id]
+        if not in_topic[subnet]:
+            del in_topic[subnet]
         if not in_topic:
             del self._topics[ad.topic]
         self._admission.removed(ad.topic, self.counted_ip(ad.address[0]))
+
+    def _subnet(self, address: UdpAddress) -> Hashable:
+        ip = address[0]
+        return ip if self.counted_ip(ip) is None else table_subnet(ip)

@@ -16,7 +16,7 @@ from offchain.discovery.calls import Overloaded, TopicAnswer
 from offchain.discovery.contacts import Contacts
 from offchain.discovery.message import Message, Nodes, RegConfirmation, RegTopic, TopicNodes, TopicQuery
 from offchain.discovery.requests import Requests
-from offchain.discovery.table import log_distance
+from offchain.discovery.table import Entry, log_distance
 from offchain.discovery.topics.admission import Admission, SharedAdmission
 from offchain.discovery.topics.advertiser import Advertiser, Ask
 from offchain.discovery.topics.capability import speaks_topics
@@ -30,6 +30,11 @@ from offchain.types import NodeId, Topic
 
 MAX_ADVERTISERS = 4_096
 """Pairs of a topic and an advertiser that are remembered; the oldest is forgotten."""
+
+MAX_SORTED = 128
+"""Topics for which the routing table is kept sorted."""
+
+SORTED_LIFETIME = 1.0
 
 SYNC_INTERVAL = 10.0
 """How often service tables are filled from the routing table when no new node was verified."""
@@ -66,6 +71,7 @@ class Directory:
         self._exclusions = Exclusions()
         self._wanted: dict[Topic, _Wanted] = {}
         self._found: OrderedDict[tuple[Topic, NodeId], None] = OrderedDict()
+        self._sorted: OrderedDict[Topic, tuple[float, dict[int, list[Entry]]]] = OrderedDict()
         self._seen_news = -1
         self._next_sync = 0.0
 
@@ -148,7 +154,7 @@ class Directory:
         )
         if answer is None:
             return []
-        hints = self._hint_batches(request.topic, request.distances, received)
+        hints = self._hint_batches(request.topic, request.distances, received, now)
         total = 1 + len(hints)
         wait_ms = int(answer.seconds * 1000) + 1 if answer.ticket else int(answer.seconds * 1000)
         confirmation = RegConfirmation(request.request_id, total, answer.ticket, wait_ms)
@@ -157,7 +163,7 @@ class Directory:
     def on_topicquery(self, received: Received, request: TopicQuery, now: float) -> list[Message]:
         """Answer TOPICQUERY."""
         named = batches(enr.raw for enr in self.registrar.advertisers(request.topic, received.address, now))
-        hints = self._hint_batches(request.topic, request.distances, received)
+        hints = self._hint_batches(request.topic, request.distances, received, now)
         total = len(named) + len(hints)
         return [
             *(TopicNodes(request.request_id, total, batch) for batch in named),
@@ -295,22 +301,35 @@ class Directory:
                 self._counts["records_elsewhere"] += 1
         return believed
 
-    def _hint_batches(self, topic: Topic, distances: Iterable[int], received: Received) -> list[tuple[bytes, ...]]:
+    def _hint_batches(
+        self, topic: Topic, distances: Iterable[int], received: Received, now: float
+    ) -> list[tuple[bytes, ...]]:
         """Live nodes that speak topic discovery, one for each distance from the topic that was asked for."""
-        wanted = dict.fromkeys(list(distances)[:MAX_HINTS])
-        hints: dict[int, bytes] = {}
-        if wanted:
-            entries = [entry for entry in self._contacts.table if entry.live and speaks_topics(entry.enr)]
-            start = self._rng.randrange(len(entries)) if entries else 0
-            for entry in entries[start:] + entries[:start]:
-                distance = log_distance(topic, entry.node_id)
-                if distance not in wanted or distance in hints or entry.node_id == received.node_id:
-                    continue
-                if may_name(received.address[0], entry.address[0]):
-                    hints[distance] = entry.enr.raw
-                    if len(hints) == len(wanted):
-                        break
-        return batches(hints.values()) if hints else []
+        source = received.address[0]
+        known = self._by_distance(topic, now)
+        hints: list[bytes] = []
+        for distance in dict.fromkeys(list(distances)[:MAX_HINTS]):
+            entries = known.get(distance)
+            if not entries:
+                continue
+            entry = entries[self._rng.randrange(len(entries))]
+            if entry.live and entry.node_id != received.node_id and may_name(source, entry.address[0]):
+                hints.append(entry.enr.raw)
+        return batches(hints) if hints else []
+
+    def _by_distance(self, topic: Topic, now: float) -> dict[int, list[Entry]]:
+        """The table's live nodes that speak topic discovery, by distance from a topic; a second old at most."""
+        sorted_at, known = self._sorted.get(topic, (-1.0, {}))
+        if sorted_at < 0 or now - sorted_at >= SORTED_LIFETIME:
+            known = {}
+            for entry in self._contacts.table:
+                if entry.live and speaks_topics(entry.enr):
+                    known.setdefault(log_distance(topic, entry.node_id), []).append(entry)
+            self._sorted.pop(topic, None)
+            self._sorted[topic] = (now, known)
+            if len(self._sorted) > MAX_SORTED:
+                self._sorted.popitem(last=False)
+        return known
 
 
 class _Wanted:

@@ -75,7 +75,7 @@ class Registrar:
         known = self.ads.get(node_id, topic)
         if known is not None and known.address[0] == source[0]:
             if enr.seq > known.enr.seq:
-                known.enr, known.address = enr, source
+                known.enr = enr
             left = known.expires - now
             if left > RENEWAL * self._admission.lifetime:
                 return Confirmation(b"", left)

@@ -5,6 +5,7 @@ import pytest
 from offchain.discovery.sim.registrar import Load, percentile, run
 from offchain.discovery.topics.admission import SharedAdmission, SpecifiedAdmission
 
+
 @pytest.mark.parametrize("make", [SpecifiedAdmission, SharedAdmission])
 def test_the_same_seed_gives_the_same_trace_and_another_gives_another(make):
     day = Load(hours=0.5)
