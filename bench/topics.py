@@ -1,8 +1,8 @@
 """How long does a registrar take to answer REGTOPIC and TOPICQUERY when its ad cache is full?
 
 The whole handlers, hints from a routing table of 200 nodes included, without packets; the askers' records were checked
-before. The cache is full but for one ad in a hundred, topics are drawn with Zipf's distribution. Then the memory of that
-cache. The Go prototype (datahop) was measured at 58 us for REGTOPIC and 66 us for TOPICQUERY.
+before. The cache is full but for one ad in a hundred, topics are drawn with Zipf's distribution. Then the memory of
+that cache. The Go prototype (datahop) was measured at 58 us for REGTOPIC and 66 us for TOPICQUERY.
 """
 
 from __future__ import annotations

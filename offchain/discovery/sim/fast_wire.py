@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from offchain.discovery.address import UdpAddress
-from offchain.discovery.wire import MAX_WAITING, Received, Remote
+from offchain.discovery.wire import ASK_AGAIN, HANDSHAKE_TIMEOUT, MAX_WAITING, Received, Remote
 from offchain.enr import Enr
 from offchain.types import NodeId
 
 MAX_SESSIONS = 2_000
-CHALLENGE_TIMEOUT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,17 @@ FastPacket: TypeAlias = Hello | Challenge | Parcel
 _Key: TypeAlias = tuple[NodeId, UdpAddress]
 
 
+@dataclass(slots=True)
+class _Outgoing:
+    """A handshake that we began."""
+
+    expires: float
+    asked: float
+    waiting: list[bytes]
+    proved: bool = False
+    """Our part is done; it is over when the other side says something."""
+
+
 class FastWire:
     """One node's. `record`, an attribute, is its own newest."""
 
@@ -58,23 +68,24 @@ class FastWire:
         self.stats: Counter[str] = Counter()
         self._id = local_id
         self._known = known
-        self._sessions: OrderedDict[_Key, None] = OrderedDict()
-        self._waiting: dict[_Key, tuple[float, list[bytes]]] = {}
+        self._sessions: OrderedDict[_Key, bytes | None] = OrderedDict()
+        """With the last request sent, which a challenge may ask for again."""
+
+        self._outgoing: dict[_Key, _Outgoing] = {}
         self._out: list[tuple[FastPacket, UdpAddress]] = []
 
     def send_request(self, remote: Remote, message: bytes, now: float, *, again: bool = False) -> bytes | None:
         """Send a request, after a handshake if need be."""
         key = (remote.node_id, remote.address)
-        if key in self._sessions:
-            self._sessions.move_to_end(key)
+        outgoing = self._outgoing.get(key)
+        if outgoing is not None:
+            self._send_during_handshake(key, outgoing, message, now, again)
+        elif key in self._sessions:
+            self._install(key, message)
             self._out.append((Parcel(self._id, message), remote.address))
-            return None
-        expires, waiting = self._waiting.get(key, (0.0, []))
-        if message not in waiting and len(waiting) < MAX_WAITING:
-            waiting.append(message)
-        if expires <= now or again:
+        else:
+            self._outgoing[key] = _Outgoing(now + HANDSHAKE_TIMEOUT, now, [message])
             self._out.append((Hello(self._id), remote.address))
-        self._waiting[key] = (now + CHALLENGE_TIMEOUT, waiting)
         return None
 
     def send_response(self, node_id: NodeId, address: UdpAddress, message: bytes, now: float) -> None:
@@ -83,7 +94,7 @@ class FastWire:
             self._out.append((Parcel(self._id, message), address))
 
     def forget(self, nonce: bytes | None) -> None:
-        """Nothing is kept of requests."""
+        """Nothing is kept by nonces."""
 
     def packets_to_send(self) -> list[tuple[FastPacket, UdpAddress]]:
         """What to send, and where to; each once."""
@@ -106,17 +117,21 @@ class FastWire:
             self._challenge(key)
             return None
         if isinstance(packet, Challenge):
-            self._answer_challenge(key, packet)
+            self._prove(key, packet, now)
             return None
-        if packet.handshake:
-            self._install(key)
-            self.stats["handshakes_in"] += 1
-            self._flush(key)
-            return Received(packet.source, source, packet.message, packet.record or self._known(packet.source))
-        if key not in self._sessions:
+        outgoing = self._outgoing.get(key)
+        if packet.handshake or (outgoing is not None and outgoing.proved):
+            self._install(key, None)
+            self._outgoing.pop(key, None)
+            if outgoing is not None:
+                self._out += [(Parcel(self._id, message), source) for message in outgoing.waiting]
+        elif key not in self._sessions:
             self._challenge(key)
             return None
-        return Received(packet.source, source, packet.message)
+        if not packet.handshake:
+            return Received(packet.source, source, packet.message)
+        self.stats["handshakes_in"] += 1
+        return Received(packet.source, source, packet.message, packet.record or self._known(packet.source))
 
     def session(self, node_id: NodeId, address: UdpAddress, now: float) -> object | None:
         """Not None if there is a session."""
@@ -124,33 +139,45 @@ class FastWire:
 
     def handle_timeouts(self, now: float) -> None:
         """Give up handshakes."""
-        for key in [key for key, (expires, _) in self._waiting.items() if expires <= now]:
-            del self._waiting[key]
+        for key in [key for key, outgoing in self._outgoing.items() if outgoing.expires <= now]:
+            del self._outgoing[key]
 
     def sizes(self) -> dict[str, int]:
         """How much is held."""
-        return {"sessions": len(self._sessions), "handshakes": len(self._waiting)}
+        return {"sessions": len(self._sessions), "handshakes": len(self._outgoing)}
+
+    def _send_during_handshake(self, key: _Key, outgoing: _Outgoing, message: bytes, now: float, again: bool) -> None:
+        if outgoing.proved and again:
+            self._out.append((Parcel(self._id, message), key[1]))
+            return
+        if message not in outgoing.waiting and len(outgoing.waiting) < MAX_WAITING:
+            outgoing.waiting.append(message)
+        if not outgoing.proved and now - outgoing.asked >= ASK_AGAIN:
+            outgoing.asked, outgoing.expires = now, now + HANDSHAKE_TIMEOUT
+            self._out.append((Hello(self._id), key[1]))
 
     def _challenge(self, key: _Key) -> None:
         known = self._known(key[0])
+        self.stats["challenges_sent"] += 1
         self._out.append((Challenge(self._id, known.seq if known else 0), key[1]))
 
-    def _answer_challenge(self, key: _Key, packet: Challenge) -> None:
-        _, waiting = self._waiting.get(key, (0.0, []))
-        if not waiting:
-            self._sessions.pop(key, None)
+    def _prove(self, key: _Key, packet: Challenge, now: float) -> None:
+        outgoing = self._outgoing.get(key)
+        if outgoing is None:
+            last = self._sessions.pop(key, None)
+            if last is None:
+                return
+            outgoing = self._outgoing[key] = _Outgoing(now + HANDSHAKE_TIMEOUT, now, [last])
+        if outgoing.proved or not outgoing.waiting:
             return
+        outgoing.proved = True
+        outgoing.expires = now + HANDSHAKE_TIMEOUT
         record = self.record if packet.seq < self.record.seq else None
-        self._install(key)
-        self._out.append((Parcel(self._id, waiting.pop(0), True, record), key[1]))
-        self._flush(key)
+        self.stats["handshakes_out"] += 1
+        self._out.append((Parcel(self._id, outgoing.waiting.pop(0), True, record), key[1]))
 
-    def _flush(self, key: _Key) -> None:
-        _, waiting = self._waiting.pop(key, (0.0, []))
-        self._out += [(Parcel(self._id, message), key[1]) for message in waiting]
-
-    def _install(self, key: _Key) -> None:
-        self._sessions[key] = None
+    def _install(self, key: _Key, last: bytes | None) -> None:
+        self._sessions[key] = last
         self._sessions.move_to_end(key)
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
