@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     many.add_argument("--seconds", type=float, default=30.0, help="virtual time for the network before clients come")
     many.add_argument("--latency", type=float, default=0.1, help="seconds, one way")
     many.add_argument("--loss", type=float, default=0.0)
+    many.add_argument("--hostile", type=float, default=0.0, help="part of the nodes that hide honest servers")
     many.add_argument("--full", action="store_true", help="real packets and cryptography")
     options = parser.parse_args(arguments)
     if options.command == "registrar":
@@ -76,12 +77,15 @@ def _network(options: argparse.Namespace) -> None:
         latency=options.latency,
         loss=options.loss,
         full=options.full,
+        hostile=options.hostile,
     )
     outcome = network.run(scenario, options.seed, lambda text: print(text, file=sys.stderr))
     _show(
         nodes=options.nodes,
         first_server_s=[round(each, 2) for each in outcome.first_server],
         not_found=outcome.not_found,
+        searches=outcome.searches,
+        eclipsed=outcome.eclipsed,
         messages_per_node=round(outcome.messages / options.nodes, 1),
         topic_requests=outcome.topic_requests,
         trace=outcome.trace,

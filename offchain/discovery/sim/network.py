@@ -21,6 +21,8 @@ from offchain.discovery.address import UdpAddress
 from offchain.discovery.limits import Limits
 from offchain.discovery.node import Node
 from offchain.discovery.sim.fast_wire import FastPacket, FastWire
+from offchain.discovery.sim.hostile import Ring
+from offchain.discovery.topics.discoverer import Discoverer
 from offchain.enr import Enr
 from offchain.hashing import keccak256
 from offchain.keys import PrivateKey
@@ -29,6 +31,9 @@ from offchain.types import MAILSERVER, NodeId, topic_of
 TOPIC = topic_of(MAILSERVER)
 JOIN_TIME = 5.0
 """Seconds in which the nodes come up."""
+
+SETTLED = 5.0
+"""Seconds after which clients make the search that is judged."""
 
 PATIENCE = 60.0
 """Seconds that clients have to find a server."""
@@ -57,6 +62,8 @@ class Scenario:
 
     loss: float = 0.0
     full: bool = False
+    hostile: float = 0.0
+    """Part of the nodes that work together to hide the servers (`hostile`)."""
 
 
 @dataclass(slots=True)
@@ -67,6 +74,12 @@ class Outcome:
     """For each client that found one: after how many seconds a server was found by topic, and had answered."""
 
     not_found: int = 0
+    searches: int = 0
+    """Single searches by clients that had been there for some seconds."""
+
+    eclipsed: int = 0
+    """Of these, those that found no honest server."""
+
     messages: int = 0
     """Packets sent by all."""
 
@@ -86,6 +99,7 @@ class World:
         self.nodes: dict[UdpAddress, Node] = {}
         self._scenario = scenario
         self._rng = Random(seed)
+        self.ring = Ring(Random(seed + 2))
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._wakes: dict[UdpAddress, float] = {}
@@ -105,14 +119,14 @@ class World:
         if not done():
             self.now = until
 
-    def join(self, boot: list[Node], *, serves: bool) -> Node:
-        """A new node at an address of its own, in a /24 of its own."""
+    def join(self, boot: list[Node], *, serves: bool, hostile: bool = False) -> Node:
+        """A new node at an address of its own, in a /24 of its own. One that is hostile advertises itself, too."""
         number = len(self.nodes)
         ip = _FIRST_IP + (self._rng.randrange(80 << 8) << 16 | number << 2 & 0xFFFF | number >> 14)
         address = (".".join(str(ip >> shift & 255) for shift in (24, 16, 8, 0)), _PORT)
         key = PrivateKey(keccak256(b"simulated node %d" % number))
         config = DiscoveryConfig(
-            bootnodes=tuple(each.record.text for each in boot), kinds=(MAILSERVER,) if serves else ()
+            bootnodes=tuple(each.record.text for each in boot), kinds=(MAILSERVER,) if serves or hostile else ()
         )
         node = Node(
             key,
@@ -121,6 +135,8 @@ class World:
             limits=_NO_LIMITS,
             wire=None if self._scenario.full else lambda record, known: self._fast(address, record, known),
         )
+        if hostile:
+            self.ring.corrupt(node)
         self.nodes[address] = node
         node.start(address[0], _PORT, self.now)
         self.pump(address)
@@ -189,7 +205,8 @@ def run(scenario: Scenario, seed: int, progress: Callable[[str], None] = lambda 
     members: list[Node] = []
 
     def come(serves: bool) -> None:
-        members.append(world.join(rng.sample(members, min(len(members), 3)), serves=serves))
+        hostile = not serves and len(members) > 0 and rng.random() < scenario.hostile
+        members.append(world.join(rng.sample(members, min(len(members), 3)), serves=serves, hostile=hostile))
 
     for number in range(scenario.nodes):
         serves = number * scenario.servers // scenario.nodes != (number + 1) * scenario.servers // scenario.nodes
@@ -199,13 +216,15 @@ def run(scenario: Scenario, seed: int, progress: Callable[[str], None] = lambda 
         passed = min(passed + 5.0, scenario.before)
         world.run(passed)
         progress(f"{passed:.0f} s, {len(members)} nodes, {world.outcome.messages} packets")
-    _clients(world, scenario, rng.sample(members, 1), rng)
+    honest = [node for node in members if node.id not in world.ring.ids]
+    _clients(world, scenario, rng.sample(honest, 1))
     return world.finish()
 
 
-def _clients(world: World, scenario: Scenario, boot: list[Node], rng: Random) -> None:
-    servers = {node.id for node in world.nodes.values() if node.record.kinds}
+def _clients(world: World, scenario: Scenario, boot: list[Node]) -> None:
+    servers = {node.id for node in world.nodes.values() if node.record.kinds} - world.ring.ids
     start = world.now
+    clients: list[UdpAddress] = []
     waiting: dict[UdpAddress, Node] = {}
     for _ in range(scenario.clients):
         client = world.join(boot, serves=False)
@@ -213,6 +232,7 @@ def _clients(world: World, scenario: Scenario, boot: list[Node], rng: Random) ->
         client.directory.want(TOPIC, world.now)
         world.pump(address)
         waiting[address] = client
+        clients.append(address)
 
     def look() -> bool:
         for address, client in list(waiting.items()):
@@ -222,5 +242,14 @@ def _clients(world: World, scenario: Scenario, boot: list[Node], rng: Random) ->
                 del waiting[address]
         return not waiting
 
+    def judge(search: Discoverer) -> None:
+        world.outcome.searches += 1
+        world.outcome.eclipsed += servers.isdisjoint(search.found)
+
     world.run(start + PATIENCE, look)
     world.outcome.not_found = len(waiting)
+    world.run(max(world.now, start + SETTLED))
+    for address in clients:
+        world.nodes[address].directory.search(TOPIC, world.now, lambda found, _: judge(found))
+        world.pump(address)
+    world.run(world.now + PATIENCE, lambda: world.outcome.searches == len(clients))

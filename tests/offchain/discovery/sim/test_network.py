@@ -28,3 +28,11 @@ def test_packets_that_are_lost_delay_clients_and_keep_none_from_a_server():
     lossy = run(replace(SMALL, loss=0.1), 1)
 
     assert lossy.not_found == 0
+
+
+def test_with_a_third_of_the_nodes_hostile_every_client_finds_an_honest_server():
+    attacked = run(replace(SMALL, nodes=20, servers=3, hostile=0.33), 1)
+
+    assert attacked.not_found == 0
+    assert attacked.searches == 3
+    assert attacked.eclipsed == 0
