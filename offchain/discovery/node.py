@@ -137,6 +137,7 @@ class Node:
     def stop(self, now: float) -> None:
         """End: whoever waits for an answer gets none."""
         self._running = False
+        self.directory.stop()
         self.requests.calls.abandon(now)
 
     def update_record(self, changes: Mapping[str, Item | None], now: float) -> None:

@@ -22,6 +22,7 @@ from offchain.discovery.calls import NoAnswer
 from offchain.discovery.limits import Limits
 from offchain.discovery.message import Pong
 from offchain.discovery.node import Node
+from offchain.discovery.topics.admission import Admission
 from offchain.enr import Enr
 from offchain.errors import ConfigError, ConnectionLost
 from offchain.keys import PrivateKey
@@ -50,11 +51,13 @@ class Discovery(asyncio.DatagramProtocol):
         rng: Random | None = None,
         limits: Limits | None = None,
         seq: int | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """`rng` makes keys and nonces: leave it out but in tests.
 
         `seq` is the first number of the own record; left out, the milliseconds since 1970, so that a node that starts
-        again with the same key has a newer record than others remember.
+        again with the same key has a newer record than others remember. `admission` decides whom this node advertises
+        for others, and when; left out, `SharedAdmission`.
 
         ConfigError if an address, a bootnode or the protocol id cannot be used.
         """
@@ -64,7 +67,7 @@ class Discovery(asyncio.DatagramProtocol):
             _check_ip(name, text)
         self._config = config
         first = time.time_ns() // 1_000_000 if seq is None else seq
-        self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first)
+        self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first, admission=admission)
         self._ipv6 = ":" in config.host
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None

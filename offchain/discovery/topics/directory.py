@@ -74,6 +74,7 @@ class Directory:
         self._sorted: OrderedDict[Topic, tuple[float, dict[int, list[Entry]]]] = OrderedDict()
         self._seen_news = -1
         self._next_sync = 0.0
+        self._stopped = False
 
     # What the node wants
 
@@ -83,6 +84,12 @@ class Directory:
             table = self._service_table(topic)
             self.advertisers[topic] = Advertiser(table, self._exclusions, self._rng, lifetime=self.admission.lifetime)
             self._seen_news = -1
+
+    def stop(self) -> None:
+        """The node ends: nobody is asked any more."""
+        self.advertisers.clear()
+        self._wanted.clear()
+        self._stopped = True
 
     def record_changed(self, now: float) -> None:
         """The own record is a new one."""
@@ -97,7 +104,9 @@ class Directory:
 
     def unwant(self, topic: Topic) -> None:
         """One less searches for it."""
-        wanted = self._wanted[topic]
+        wanted = self._wanted.get(topic)
+        if wanted is None:
+            return  # the node ended before
         wanted.count -= 1
         if not wanted.count:
             del self._wanted[topic]
@@ -202,6 +211,9 @@ class Directory:
     def query(self, enr: Enr, discoverer: Discoverer, now: float, advance: Callable[[float], None]) -> None:
         """Ask a registrar on behalf of a search."""
         topic = discoverer.table.topic
+        if self._stopped:
+            discoverer.failed(enr.node_id)
+            return
 
         def heard(answer: TopicAnswer | None, then: float) -> None:
             remote = self._requests.remote(enr)
@@ -235,18 +247,22 @@ class Directory:
     def _on_found(self, topic: Topic, enr: Enr, now: float) -> None:
         if enr.node_id == self._local_id:
             return
+        is_new = (topic, enr.node_id) not in self._found
         self._found[topic, enr.node_id] = None
         self._found.move_to_end((topic, enr.node_id))
         if len(self._found) > MAX_ADVERTISERS:
             self._found.popitem(last=False)
         if self._contacts.is_verified(enr):
-            self._contacts.tell_again(enr.node_id)
+            if is_new:
+                self._contacts.tell_again(enr.node_id)
         else:
             self._contacts.named(enr, now, wanted=True)
 
     # Advertising
 
     def _advance(self, advertiser: Advertiser, now: float) -> None:
+        if self._stopped:
+            return
         for ask in advertiser.next_asks(now):
             self._register(advertiser, ask, now)
 

@@ -306,3 +306,18 @@ def test_hints_are_live_nodes_at_the_distances_asked_for_one_each(network):
     assert answers[0] == TopicNodes(b"\7", len(answers), ())
     assert [message.total for message in answers] == [len(answers)] * len(answers)
     assert sorted(log_distance(TOPIC, enr.node_id) for enr in hints) == [254, 255, 256]
+
+
+def test_a_node_that_ends_asks_nobody_any_more(network):
+    boot = node(network, 1)
+    server = node(network, 2, boot=(boot,), kinds=(MAILSERVER,))
+    server.directory.want(TOPIC, network.now)
+    network.run(1.03)
+
+    server.stop(network.now)
+    sent = server.counts["registrations_sent"], server.counts["topic_queries_sent"]
+    network.run(30.0)
+
+    assert (server.counts["registrations_sent"], server.counts["topic_queries_sent"]) == sent
+    assert server.sizes()["calls"] == 0
+    server.directory.unwant(TOPIC)
