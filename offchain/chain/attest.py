@@ -13,7 +13,7 @@ from offchain.chain.commitment import Commitment
 from offchain.chain.facts import Facts
 from offchain.chain.header import Header, RawHeader, parse_header
 from offchain.chain.ledger import Block
-from offchain.chain.prover import check_commitment, check_verdicts, fetch_slots
+from offchain.chain.prover import check_commitment, check_verdicts, fetch_slots, verdict_keys
 from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError
 from offchain.errors import DecodeError
 from offchain.types import Address
@@ -47,7 +47,7 @@ class Attestor:
             verdicts = {key: verdict for key, verdict in facts.all_verdicts().items() if key[0] == address}
             equal = (account.storage_root, verdicts, len(facts.all_providers()), len(facts.all_kinds()))
             if self._compared.get(address) != equal:
-                await check_verdicts(self._rpc, endpoint, header, address, facts)
+                await check_verdicts(self._rpc, endpoint, header, address, verdict_keys(address, facts), facts)
                 self._compared[address] = equal
         return code_hash
 

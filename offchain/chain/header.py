@@ -131,7 +131,7 @@ def _bytes(text: str, size: int | None) -> bytes:
 
 
 def _int(text: str) -> int:
-    if text[:2] != "0x" or len(text) > 66:
+    if text[:2] != "0x" or len(text) > 66 or not text[2:].isalnum():  # int() takes signs and underscores
         raise HeaderError("a number of the header is not hexadecimal")
     try:
         return int(text[2:], 16)

@@ -120,6 +120,8 @@ async def test_a_node_that_stopped_says_so():
 
     with pytest.raises(ConnectionLost, match="not running"):
         await node.ping(node.record)
+    with pytest.raises(ConnectionLost, match="not running"):
+        await anext(node.candidates(MAILSERVER))
 
 
 async def test_requests_under_way_end_when_the_node_stops():
@@ -129,6 +131,41 @@ async def test_requests_under_way_end_when_the_node_stops():
 
     with pytest.raises(NoAnswer):
         await asking
+
+
+async def test_lookups_under_way_end_when_the_node_stops():
+    async with discovery() as boot:
+        nobody = [Enr.create(PrivateKey.generate(), ip="127.0.0.1", udp=50_000 + number) for number in range(20)]
+        async with discovery(boot.record, *nobody) as node:
+            looking = asyncio.create_task(node.lookup(bytes(32)))
+            finding = asyncio.create_task(node.find(bytes(32)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(PATIENCE):
+        assert await looking == []
+        assert await finding is None
+
+
+async def test_a_node_that_starts_again_has_a_newer_record():
+    key = PrivateKey.generate()
+    async with Discovery(key, DiscoveryConfig(lan=True)) as node:
+        before = node.record
+        assert await node.find(node.node_id) == before
+    async with Discovery(key, DiscoveryConfig(lan=True)) as again:
+        assert again.record.seq > before.seq
+
+
+async def test_a_server_that_starts_again_elsewhere_is_told_of_again():
+    key = PrivateKey.generate()
+    async with discovery() as boot, discovery(boot.record) as client:
+        config = DiscoveryConfig(lan=True, bootnodes=(boot.record.text,), kinds=(MAILSERVER,))
+        reader = client.candidates(MAILSERVER)
+        async with asyncio.timeout(PATIENCE):
+            async with Discovery(key, config) as server:
+                assert await anext(reader) == server.record
+            async with Discovery(key, config) as again:
+                assert await anext(reader) == again.record
 
 
 async def test_a_port_in_use_is_a_matter_of_configuration():

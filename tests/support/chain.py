@@ -190,6 +190,7 @@ class FakeBlock:
     commitment: Commitment
     slots: dict
     """By contract and slot."""
+    said: tuple = ()
 
     @property
     def hash(self):
@@ -270,7 +271,7 @@ class FakeChain:
         header = _header(number, parent, state_root, self.salt, bloom_of(said for said, _ in logs))
         block_hash = bytes.fromhex(header["hash"][2:])
         raws = tuple(raw_log(said, version, number, index, block_hash) for index, (said, version) in enumerate(logs))
-        block = FakeBlock(number, header, raws, commitment, slots)
+        block = FakeBlock(number, header, raws, commitment, slots, tuple(said for said, _ in logs))
         self.blocks.append(block)
         return block
 
