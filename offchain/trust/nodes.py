@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
+from offchain.chain.agreement import needed
 from offchain.chain.rpc import Rpc
 from offchain.chain.watcher import Progress, Update, Watcher
 from offchain.config import ChainConfig
@@ -176,6 +177,9 @@ class TrustedNodes:
                 "agreeing": counters.agreeing,
                 "reorgs": counters.reorgs,
                 "deepestReorg": counters.deepest_reorg,
+                "lies": counters.lies,
+                "sessions": counters.sessions,
+                "quorum": needed(watcher.rpc, self.config.quorum),
                 "proofs": counters.proofs,
                 "logs": counters.logs,
                 "endpoints": [
@@ -185,6 +189,8 @@ class TrustedNodes:
                         "latency": endpoint.latency,
                         "answers": endpoint.answers,
                         "lastError": endpoint.last_error,
+                        "lies": endpoint.lies,
+                        "lastLie": endpoint.last_lie,
                     }
                     for endpoint in watcher.rpc.endpoints
                 ],

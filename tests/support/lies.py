@@ -416,12 +416,13 @@ class Scene:
         return {node.node_id for node in trusted.nodes(MAILSERVER)}
 
     async def settle(self, trusted, seconds=5.0):
-        """Until all is taken in; time passes quickly meanwhile.
+        """Until all is taken in; time passes quickly meanwhile, and at last blocks come.
 
         At no moment may a node be trusted that no final block lists, of those since all was taken in last.
         """
         finals = self.chain.blocks[min(self._settled, self.chain.final.number) : self.chain.final.number + 1]
         allowed = set().union(*(self.listed(block) for block in finals))
+        rounds = 0
         async with asyncio.timeout(seconds):
             while True:
                 found = self.trusted(trusted)
@@ -437,6 +438,10 @@ class Scene:
                     self._settled = self.chain.final.number
                     return
                 self.now += 0.2
+                rounds += 1
+                if rounds % 250 == 0:
+                    self.chain.pass_blocks(1)
+                    allowed |= self.listed(self.chain.final)
                 await asyncio.sleep(0.001)
 
     async def breathe(self):
