@@ -22,7 +22,7 @@ from offchain.chain.facts import Facts
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
 from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
 from offchain.chain.heads import Hints, Subscription, poll
-from offchain.chain.ledger import EVERYTHING, Block, Chunk, Ledger, Touched
+from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
 from offchain.chain.prover import Contradiction, NoQuorum, check_quorum
 from offchain.chain.ranges import Backfill, block_filter, plain_logs
 from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
@@ -110,6 +110,8 @@ class Watcher:
         self.alarm: str | None = None
         self.problem: str | None = None
         """Why the last session ended; None while one runs."""
+        self.caught_up = False
+        """Whether the head was reached since the start."""
         self.proven: Proven | None = None
         self.final: Header | None = None
         """The last block of the ledger's stage."""
@@ -250,9 +252,12 @@ class Watcher:
         self._following = endpoint.name
         self._hints.clear()
         self.problem = None
-        await self._settle(endpoint)
-        self._hints.put(None)
         watchdog = Watchdog(self.config.head_silence)
+        if self.config.finality in ("finalized", "safe"):
+            await self._settle(endpoint)  # There is no need to know the head first.
+        await self._advance(endpoint, await self._header(endpoint, "latest"))
+        self.caught_up = True
+        self._tell(NOTHING)
         while True:
             header = await self._hints.get()
             if header is None:
