@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from offchain.chain.agreement import Watchdog, agreed_final
+from offchain.chain.agreement import Watchdog, agreed_final, needed
 from offchain.chain.attest import Attestor
 from offchain.chain.checkpoint import Checkpoint, Identity, Proven
 from offchain.chain.commitment import Commitment, MissingEventError
@@ -128,6 +128,8 @@ class Watcher:
         )
         self._follower: Follower[tuple[PlainLog, ...]] | None = None
         self._lies: dict[str, str] = {}
+        self._frozen_at = self._lied_at = -1
+        """When something was contradicted last: the proven block, and the head."""
         self._doubt: int | None = None
         """After a retreat: the height at which the head must have been proven before all counts again."""
         self._endpoints_final = 0
@@ -228,6 +230,8 @@ class Watcher:
         self._lies[endpoint.url] = reason
         self.counters.lies += 1
         self._doubt = 0
+        self._frozen_at = max(self._frozen_at, self.proven.block if self.proven else -1)
+        self._lied_at = self.head or 0
         self._forget_pending()
         if all(each.url in self._lies for each in self.rpc.endpoints):
             self.alarm = reason
@@ -399,7 +403,14 @@ class Watcher:
             return
         if await self._attestor.check_head(endpoint, head, ledger.commitment, ledger.head) and due:
             self._doubt = None
+            if needed(self.rpc, self.config.quorum) <= 1 and head.number >= self._lied_at:
+                self._calm_down()
             self._tell(EVERYTHING)
+
+    def _calm_down(self) -> None:
+        """What is proven has gone beyond where endpoints contradicted each other, or themselves."""
+        self._lies.clear()
+        self.alarm = None
 
     async def _make_block(
         self, endpoint: Endpoint, header: Header, logs: tuple[PlainLog, ...], before: Commitment
@@ -512,8 +523,8 @@ class Watcher:
         else:
             self._checkpoint.prove(absorbed, self.final, self.ledger.base_commitment, self.proven)
         log.debug("proven at block %s, final from %s to %s", target, base_was, self.final)
-        self._lies.clear()
-        self.alarm = None
+        if target.number > self._frozen_at:
+            self._calm_down()
         if self._doubt is not None and target.number >= max(self._doubt, follower.head.number):
             self._doubt = None
             touched = EVERYTHING
