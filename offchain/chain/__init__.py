@@ -11,5 +11,8 @@ ledger      proven facts, the head over them, and what an update touched (no I/O
 checkpoint  what survives a kill -9 (SQLite)
 ranges      backfill: how many blocks to ask for, in order, several at a time
 heads       new heads by WebSocket and by polling
+agreement   what the other endpoints say of the chain's height
+attest      proving at the head
+snapshot    the proven history in a file
 watcher     all of it together
 """

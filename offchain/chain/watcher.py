@@ -161,6 +161,10 @@ class Watcher:
             return self.ledger.blocks[-1].header.number
         return self.final.number if self.final else None
 
+    def base_header(self) -> Header | None:
+        """The block up to which the base of the facts is; None if nothing was proven yet."""
+        return self._checkpoint.base_header()
+
     def restore(self) -> None:
         """Take up what the database holds, and deliver it. StorageError if it is unusable."""
         saved = self._checkpoint.load()
