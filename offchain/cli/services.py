@@ -54,8 +54,8 @@ def run_plain_node(
     """`waypost node run`."""
     from offchain.node import open_discovery
 
-    key = node_key(settings, key_path)
     config = replace(settings.discovery(), kinds=kinds, tcp=tcp)
+    key = node_key(settings, key_path)
 
     async def service(stop: Stop) -> None:
         async with open_discovery(key, config) as node:
@@ -73,8 +73,8 @@ def run_mailserver(output: Output, settings: Settings, key_path: Path | None) ->
     from offchain.node import open_server
     from offchain.node.background import background
 
-    key = node_key(settings, key_path)
     chain, discovery, server = settings.chain(), settings.discovery(), settings.mailserver()
+    key = node_key(settings, key_path)
 
     async def service(stop: Stop) -> None:
         async with open_server(key, chain, discovery, server, settings.policy_path) as node:
