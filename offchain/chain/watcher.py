@@ -97,6 +97,10 @@ class Counters:
     """Endpoints that agreed on the last final block."""
 
 
+class LateLogs(ChainError):
+    """The endpoint had a block before it had all its logs: no lie, but what was taken in is wrong."""
+
+
 class Watcher:
     """Follows one registry. Everything it learns it hands to `deliver`, in the order in which it is true."""
 
@@ -222,6 +226,9 @@ class Watcher:
             self.counters.sessions += 1
             try:
                 await self._session(endpoint)
+            except LateLogs as error:
+                self._fail(endpoint, str(error))
+                self._retreat()
             except (Contradiction, ReorgBelowFinal) as error:
                 endpoint.lies += 1
                 endpoint.last_lie = str(error)
@@ -237,12 +244,16 @@ class Watcher:
     def _caught_lying(self, endpoint: Endpoint, reason: str) -> None:
         self._lies[endpoint.url] = reason
         self.counters.lies += 1
-        self._doubt = 0
         self._frozen_at = max(self._frozen_at, self.proven.block if self.proven else -1)
         self._lied_at = self.head or 0
-        self._forget_pending()
         if all(each.url in self._lies for each in self.rpc.endpoints):
             self.alarm = reason
+        self._retreat()
+
+    def _retreat(self) -> None:
+        """Go back to what is proven and final; nobody becomes trusted by that."""
+        self._doubt = 0
+        self._forget_pending()
         self._tell(EVERYTHING, retreat=True)
 
     def _forget_pending(self) -> None:
@@ -352,11 +363,11 @@ class Watcher:
         switch = follower.offer(header) or await self._fetch_branch(source, follower)
         if switch is not None:
             await self._take_switch(endpoint, source, switch)
-            await self._attest_head(endpoint, len(switch.added))
+            await self._attest_head(endpoint, source, len(switch.added))
             await self._settle(endpoint)
         elif self._proof_is_due():
             if self._doubt is not None:
-                await self._attest_head(endpoint, 0)
+                await self._attest_head(endpoint, source, 0)
             await self._settle(endpoint)
 
     async def _fetch_branch(self, source: BranchSource, follower: Follower[Logs]) -> Switch[Logs] | None:
@@ -412,7 +423,7 @@ class Watcher:
             self._doubt = min(switch.dropped[0].number, head + WALK_LIMIT)
         self._tell(touched, retreat=retreat)
 
-    async def _attest_head(self, endpoint: Endpoint, added: int) -> None:
+    async def _attest_head(self, endpoint: Endpoint, source: BranchSource, added: int) -> None:
         """Have new blocks proven at once if there may be logs in them."""
         follower, ledger = self._follower, self.ledger
         assert follower is not None
@@ -420,7 +431,15 @@ class Watcher:
         due = self._doubt is not None and head.number >= self._doubt
         if not due and not self._attestor.concerns(ledger.blocks[len(ledger.blocks) - added :]):
             return
-        if await self._attestor.check_head(endpoint, head, ledger.commitment, ledger.head) and due:
+        try:
+            proven = await self._attestor.check_head(endpoint, head, ledger.commitment, ledger.head)
+        except Contradiction:
+            for block in ledger.blocks[len(ledger.blocks) - added :]:
+                await asyncio.sleep(LATE_LOGS[0])
+                if await source.logs(block.header, anew=True) != block.logs:
+                    raise LateLogs(f"{endpoint.name} had not all logs of block {block.header} at first") from None
+            raise
+        if proven and due:
             self._doubt = None
             if needed(self.rpc, self.config.quorum) <= 1 and head.number >= self._lied_at:
                 self._calm_down()

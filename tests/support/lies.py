@@ -272,6 +272,25 @@ class GoesBack(StaysAtAnOldBlock):
         return super().lie(method, params, true)
 
 
+class SendsAnotherBlock(Liar):
+    """Whatever parent is asked for, it sends the first block."""
+
+    def lie(self, method, params, true):
+        return self.chain.blocks[1].header if method == "eth_getBlockByHash" else true()
+
+
+class SlowToIndex(Liar):
+    """Has no logs of a block when it is asked first."""
+
+    asked = frozenset()
+
+    def lie(self, method, params, true):
+        if method == "eth_getLogs" and "blockHash" in params[0] and params[0]["blockHash"] not in self.asked:
+            self.asked |= {params[0]["blockHash"]}
+            return []
+        return true()
+
+
 class RefusesLogs(Liar):
     def lie(self, method, params, true):
         if method == "eth_getLogs":
