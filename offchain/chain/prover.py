@@ -139,13 +139,6 @@ async def _header_at(rpc: Rpc, endpoint: Endpoint, block: str) -> Header | None:
         return None
 
 
-async def final_heights(rpc: Rpc, endpoint: Endpoint) -> list[int]:
-    """What the other endpoints take for the final block, as far as they answer."""
-    others = [each for each in rpc.endpoints if each is not endpoint]
-    found = await asyncio.gather(*(_header_at(rpc, each, "finalized") for each in others))
-    return [header.number for header in found if header is not None]
-
-
 def verdict_keys(curator: Address, facts: Facts) -> list[VerdictKey]:
     """Every verdict that a curator may have given: on all providers, for all kinds."""
     kinds = [KindId(0), *facts.all_kinds()]
