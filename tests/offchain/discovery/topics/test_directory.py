@@ -314,8 +314,8 @@ def test_a_node_that_ends_asks_nobody_any_more(network):
     server.directory.want(TOPIC, network.now)
     network.run(1.03)
 
-    server.stop(network.now)
     sent = server.counts["registrations_sent"], server.counts["topic_queries_sent"]
+    server.stop(network.now)
     server.handle_timeouts(network.now + 30.0)
 
     assert (server.counts["registrations_sent"], server.counts["topic_queries_sent"]) == sent
