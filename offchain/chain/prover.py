@@ -24,6 +24,10 @@ class Contradiction(ChainError):
     """What an endpoint says now contradicts what it said before, or what others say: somebody tampered."""
 
 
+class NoContract(Contradiction):
+    """There is proof that nothing stands at a contract's address: a lie if it was there before, else a wrong address."""
+
+
 class NoQuorum(ChainError):
     """Too few endpoints answered to believe in a block."""
 
@@ -54,7 +58,10 @@ async def fetch_slots(
         try:
             account = prove_account(header.state_root, contract, _nodes(raw.accountProof))
             if account is None or account.code_hash == EMPTY_CODE:
-                raise Contradiction(f"{endpoint.name}: there is no contract at 0x{contract.hex()} in block {header}")
+                raise NoContract(
+                    f"{endpoint.name}: there is no contract at 0x{contract.hex()} in block {header}; "
+                    "check the deployment that the configuration names"
+                )
             if len(raw.storageProof) != len(part):
                 raise ProofError(f"found proofs of {len(raw.storageProof)} slots, expected {len(part)}")
             root = account.storage_root

@@ -24,7 +24,7 @@ from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeade
 from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
 from offchain.chain.heads import Hints, Subscription, poll
 from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
-from offchain.chain.prover import Contradiction, NoQuorum, check_quorum
+from offchain.chain.prover import Contradiction, NoContract, NoQuorum, check_quorum
 from offchain.chain.ranges import Backfill
 from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
 from offchain.config import ChainConfig
@@ -230,6 +230,10 @@ class Watcher:
                 self._fail(endpoint, str(error))
                 self._retreat()
             except (Contradiction, ReorgBelowFinal) as error:
+                if isinstance(error, NoContract) and self.proven is None:
+                    self._fail(endpoint, str(error))  # Contradicts nothing but the configuration.
+                    self._tell(NOTHING)
+                    continue
                 endpoint.lies += 1
                 endpoint.last_lie = str(error)
                 self._fail(endpoint, str(error))
