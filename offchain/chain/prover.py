@@ -25,7 +25,7 @@ class Contradiction(ChainError):
 
 
 class NoContract(Contradiction):
-    """There is proof that nothing stands at a contract's address: a lie if it was there before, else a wrong address."""
+    """Nothing stands at a contract's address, and that is proven: a lie if it was there before, else a mistake."""
 
 
 class NoQuorum(ChainError):
