@@ -8,7 +8,7 @@ valid on every server, also on one that never held the envelope it names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,6 +91,14 @@ class Archive(Protocol):
 
     def query(self, query: Query) -> Page:
         """The next page of an answer."""
+        ...
+
+    def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
+        """The first positions from begin to before end, in order. Bounds are positions, or the first bytes of some."""
+        ...
+
+    def get_many(self, positions: Collection[bytes]) -> list[bytes | None]:
+        """The envelopes at these positions; None where there is none."""
         ...
 
     def days(self) -> list[DayInfo]:

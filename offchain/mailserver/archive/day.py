@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,24 @@ class Day:
                 self._scan(txn, first, upper, bloom, page)
             else:
                 self._merge(txn, wanted, first, upper, page)
+
+    def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
+        """The first positions from begin to before end."""
+        found: list[bytes] = []
+        with self._reading() as txn:
+            cursor = txn.cursor(self._d)
+            if cursor.set_range(begin):
+                for at in cursor.iternext(keys=True, values=False):
+                    if at >= end or len(found) >= limit:
+                        break
+                    found.append(at)
+        return found
+
+    def get_many(self, positions: Collection[bytes]) -> list[bytes | None]:
+        """The envelopes at these positions; None where there is none."""
+        with self._reading() as txn:
+            find = txn.cursor(self._d).get
+            return [find(at) for at in positions]
 
     def count(self) -> int:
         """How many envelopes the day holds."""

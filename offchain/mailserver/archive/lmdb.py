@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -95,12 +95,35 @@ class LmdbArchive:
         for number in numbers[bisect.bisect_left(numbers, first_day) :]:
             if number > upper_sent // SECONDS_PER_DAY or page.full:
                 break
-            try:
-                self._use(number, lambda day: day.collect(first, upper, topics, bloom, page))
-            except StorageError:
-                if number in self._numbers:
-                    raise
+            self._use_if_there(number, lambda day: day.collect(first, upper, topics, bloom, page), None)
         return Page(page.envelopes, page.last, page.cursor)
+
+    def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
+        """The first positions from begin to before end, in order."""
+        found: list[bytes] = []
+        first, last = (_day_at(bound) for bound in (begin, end))
+        for number in self._numbers:
+            if not first <= number <= last:
+                continue
+            if len(found) >= limit:
+                break
+            of_day = partial(Day.positions, begin=begin, end=end, limit=limit - len(found))
+            found += self._use_if_there(number, of_day, [])
+        return found
+
+    def get_many(self, positions: Collection[bytes]) -> list[bytes | None]:
+        """The envelopes at these positions; None where there is none."""
+        by_day: defaultdict[int, list[bytes]] = defaultdict(list)
+        for at in positions:
+            by_day[_day_at(at)].append(at)
+        found: dict[bytes, bytes | None] = {}
+        numbers = self._numbers
+        for number, of_day in by_day.items():
+            if number in numbers:
+                nothing: list[bytes | None] = [None] * len(of_day)
+                raws = self._use_if_there(number, partial(Day.get_many, positions=of_day), nothing)
+                found.update(zip(of_day, raws, strict=True))
+        return [found.get(at) for at in positions]
 
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first."""
@@ -134,6 +157,15 @@ class LmdbArchive:
             except DayClosed:
                 continue
 
+    def _use_if_there(self, number: int, action: Callable[[Day], _Result], otherwise: _Result) -> _Result:
+        """Do something with a day that may be deleted meanwhile."""
+        try:
+            return self._use(number, action)
+        except StorageError:
+            if number in self._numbers:
+                raise
+            return otherwise
+
     def _day(self, number: int, make: bool = False) -> Day:
         with self._lock:
             if self._closed:
@@ -158,3 +190,8 @@ class LmdbArchive:
         with self._lock:
             if day := self._open.pop(number, None):
                 day.close()
+
+
+def _day_at(bound: bytes) -> int:
+    """The day of a position, or of the first bytes of one."""
+    return int.from_bytes(bound[:4].ljust(4, b"\0"), "big") // SECONDS_PER_DAY
