@@ -106,10 +106,10 @@ class Checkpoint:
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path = path
         self._identity = identity
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StorageError(f"{path} cannot be opened: {error}") from error
         try:
             self._open()
@@ -419,6 +419,8 @@ class Checkpoint:
                 if part in text:
                     raise StorageError(f"{self.path} {meaning}") from error
             raise StorageError(f"{self.path} cannot be used: {text}") from error
+        except UnicodeDecodeError as error:
+            raise StorageError(f"{self.path} is damaged; delete it to synchronise again") from error
 
 
 _MEANINGS: Final = {

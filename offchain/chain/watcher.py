@@ -95,6 +95,7 @@ class Watcher:
         *,
         progress: Callable[[Progress], None] | None = None,
         clock: Callable[[], float] = time.time,
+        rpc: Rpc | None = None,
     ) -> None:
         self.config = config
         self.counters = Counters()
@@ -120,7 +121,7 @@ class Watcher:
         self._verdicts_at = 0.0
         self._proved_at = 0.0
         self._code_hash: bytes | None = None
-        self.rpc = Rpc(config.rpc, timeout=config.request_timeout)
+        self.rpc = rpc or Rpc(config.rpc, timeout=config.request_timeout)
         self.subscription: Subscription | None = None
         identity = Identity(
             config.chain_id,

@@ -73,6 +73,7 @@ def may_name(source: str, ip: str) -> bool:
     return scope_of_text(ip) in _MAY_NAME[scope_of_text(source)]
 
 
+@lru_cache(maxsize=2048)
 def udp_address(enr: Enr, *, ipv6: bool = False, lan: bool = False) -> UdpAddress | None:
     """Where to reach the node of a record, IPv4 first; None if nowhere that we use.
 

@@ -33,7 +33,7 @@ class NoAnswer(ConnectionLost):
 
 
 class Overloaded(ConnectionLost):
-    """More requests are under way than this node keeps."""
+    """No request can be sent: more are under way than this node keeps, or it stops."""
 
 
 MAX_CALLS = 16_384
@@ -103,6 +103,7 @@ class Calls:
         self._timing = Timing()
         self._calls: dict[bytes, Call] = {}
         self._deadlines: list[tuple[float, bytes]] = []
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -120,7 +121,9 @@ class Calls:
         *,
         retries: int = 1,
     ) -> None:
-        """Send a request. Overloaded if too many are under way; ValueError if it is too long for a packet."""
+        """Send a request. Overloaded if too many are under way, or the node stops."""
+        if self._stopped:
+            raise Overloaded("the node stops")
         if len(self._calls) >= MAX_CALLS:
             raise Overloaded(f"{MAX_CALLS} requests are under way")
         call = Call(remote, request, encode(request), done, retries)
@@ -176,7 +179,8 @@ class Calls:
         return self._deadlines[0][0] if self._deadlines else float("inf")
 
     def abandon(self, now: float) -> None:
-        """Give up everything: the node stops."""
+        """Give up everything, and begin nothing more: the node stops."""
+        self._stopped = True
         for call in list(self._calls.values()):
             self._close(call)
             call.done(None, now)

@@ -120,7 +120,9 @@ class Contacts:
         remote = self._requests.remote(enr)
         if remote is not None:
             self._on_live(enr)
-            self.table.add(enr, remote.address, now, live=True)
+            # That we asked it makes no difference to how we came to know it.
+            entry = self.table.get(enr.node_id)
+            self.table.add(enr, remote.address, now, inbound=entry is not None and entry.inbound, live=True)
 
     def has_newer(self, known: Enr, address: UdpAddress, now: float) -> None:
         """A node says that it has a newer record than we: ask for it, once at a time."""

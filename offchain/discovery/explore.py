@@ -127,8 +127,11 @@ class Explorer:
         def told(enr: Enr | None, then: float) -> None:
             if enr is not None:
                 done(enr, then)
-            else:
+                return
+            try:
                 self.lookup(node_id, then, found, until=node_id)
+            except Overloaded:
+                done(known, then)
 
         def found(lookup: Lookup, then: float) -> None:
             enr = lookup.record_of(node_id)
@@ -161,7 +164,10 @@ class Explorer:
             self._contacts.take_newer(newest, remote.address, then)
             done(newest, then)
 
-        self._requests.find_node(remote, (0,), now, heard)
+        try:
+            self._requests.find_node(remote, (0,), now, heard)
+        except Overloaded:
+            done(None, now)
 
     def query(self, enr: Enr, lookup: Lookup, now: float, advance: Callable[[float], None]) -> None:
         """Ask a node on behalf of a lookup."""
@@ -196,8 +202,12 @@ class Explorer:
     def _seek_bootnodes(self, now: float) -> None:
         self._boot_pacer.done(now, news=False)
         for enr in self._bootnodes:
-            if self._requests.remote(enr) is not None:
+            if self._requests.remote(enr) is None:
+                continue
+            try:
                 self._contacts.ping(enr, now, self._bootnode_heard(enr), retries=0)
+            except Overloaded:
+                return  # they are due again soon
 
     def _bootnode_heard(self, enr: Enr) -> Callable[[Pong | None, float], None]:
         def heard(pong: Pong | None, then: float) -> None:

@@ -26,7 +26,7 @@ from typing import TypeAlias
 
 from offchain import rlp
 from offchain.errors import DecodeError
-from offchain.rlp import RlpError
+from offchain.rlp import Item, RlpError
 from offchain.types import IpAddress, Topic
 
 MAX_REQUEST_ID = 8
@@ -174,12 +174,16 @@ def decode(data: bytes) -> Message:
     known = _DECODERS.get(data[0])
     if known is None:
         raise MessageError(f"message type is {data[0]}")
-    size, decoder = known
+    size, record_at, decoder = known
     try:
-        items = rlp.split_list(data[1:])
+        if record_at is None:
+            items = rlp.decode_list(data[1:])
+        else:
+            parts = rlp.split_list(data[1:])
+            items = [part if at == record_at else rlp.decode(part) for at, part in enumerate(parts)]
         if len(items) != size:
             raise MessageError(f"message of type {data[0]} has {len(items)} items, expected {size}")
-        request_id = _string(items[0])
+        request_id = rlp.as_bytes(items[0])
         if len(request_id) > MAX_REQUEST_ID:
             raise MessageError(f"a request id has at most {MAX_REQUEST_ID} bytes, found {len(request_id)}")
         return decoder(request_id, items)
@@ -187,61 +191,63 @@ def decode(data: bytes) -> Message:
         raise MessageError(f"message of type {data[0]}: {error}") from None
 
 
-def _decode_ping(rid: bytes, items: list[bytes]) -> Ping:
-    return Ping(rid, _integer(items[1]))
+def _decode_ping(rid: bytes, items: list[Item]) -> Ping:
+    return Ping(rid, rlp.as_int(items[1]))
 
 
-def _decode_pong(rid: bytes, items: list[bytes]) -> Pong:
-    packed = _string(items[2])
+def _decode_pong(rid: bytes, items: list[Item]) -> Pong:
+    packed = rlp.as_bytes(items[2])
     if len(packed) not in (4, 16):
         raise MessageError(f"an IP address has 4 or 16 bytes, found {len(packed)}")
     ip = IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
-    return Pong(rid, _integer(items[1]), ip, _integer(items[3], 2))
+    return Pong(rid, rlp.as_int(items[1]), ip, rlp.as_int(items[3], 2))
 
 
-def _decode_findnode(rid: bytes, items: list[bytes]) -> FindNode:
+def _decode_findnode(rid: bytes, items: list[Item]) -> FindNode:
     return FindNode(rid, _distances(items[1]))
 
 
-def _decode_nodes(rid: bytes, items: list[bytes]) -> Nodes:
-    return Nodes(rid, _integer(items[1]), _records(items[2]))
+def _decode_nodes(rid: bytes, items: list[Item]) -> Nodes:
+    return Nodes(rid, rlp.as_int(items[1]), _records(items[2]))
 
 
-def _decode_talk_request(rid: bytes, items: list[bytes]) -> TalkRequest:
-    return TalkRequest(rid, _string(items[1]), _string(items[2]))
+def _decode_talk_request(rid: bytes, items: list[Item]) -> TalkRequest:
+    return TalkRequest(rid, rlp.as_bytes(items[1]), rlp.as_bytes(items[2]))
 
 
-def _decode_talk_response(rid: bytes, items: list[bytes]) -> TalkResponse:
-    return TalkResponse(rid, _string(items[1]))
+def _decode_talk_response(rid: bytes, items: list[Item]) -> TalkResponse:
+    return TalkResponse(rid, rlp.as_bytes(items[1]))
 
 
-def _decode_regtopic(rid: bytes, items: list[bytes]) -> RegTopic:
-    return RegTopic(rid, _topic(items[1]), _record(items[2]), _string(items[3]), _distances(items[4]))
+def _decode_regtopic(rid: bytes, items: list[Item]) -> RegTopic:
+    record = _record(rlp.as_bytes(items[2]))
+    return RegTopic(rid, _topic(items[1]), record, rlp.as_bytes(items[3]), _distances(items[4]))
 
 
-def _decode_regconfirmation(rid: bytes, items: list[bytes]) -> RegConfirmation:
-    return RegConfirmation(rid, _integer(items[1]), _string(items[2]), _integer(items[3]))
+def _decode_regconfirmation(rid: bytes, items: list[Item]) -> RegConfirmation:
+    return RegConfirmation(rid, rlp.as_int(items[1]), rlp.as_bytes(items[2]), rlp.as_int(items[3]))
 
 
-def _decode_topicquery(rid: bytes, items: list[bytes]) -> TopicQuery:
+def _decode_topicquery(rid: bytes, items: list[Item]) -> TopicQuery:
     return TopicQuery(rid, _topic(items[1]), _distances(items[2]))
 
 
-def _decode_topicnodes(rid: bytes, items: list[bytes]) -> TopicNodes:
-    return TopicNodes(rid, _integer(items[1]), _records(items[2]))
+def _decode_topicnodes(rid: bytes, items: list[Item]) -> TopicNodes:
+    return TopicNodes(rid, rlp.as_int(items[1]), _records(items[2]))
 
 
-_DECODERS: dict[int, tuple[int, Callable[[bytes, list[bytes]], Message]]] = {
-    1: (2, _decode_ping),
-    2: (4, _decode_pong),
-    3: (2, _decode_findnode),
-    4: (3, _decode_nodes),
-    5: (3, _decode_talk_request),
-    6: (2, _decode_talk_response),
-    7: (5, _decode_regtopic),
-    8: (4, _decode_regconfirmation),
-    9: (3, _decode_topicquery),
-    10: (3, _decode_topicnodes),
+_DECODERS: dict[int, tuple[int, int | None, Callable[[bytes, list[Item]], Message]]] = {
+    # type: how many items, which of them holds records and is left as it came, what makes the message
+    1: (2, None, _decode_ping),
+    2: (4, None, _decode_pong),
+    3: (2, None, _decode_findnode),
+    4: (3, 2, _decode_nodes),
+    5: (3, None, _decode_talk_request),
+    6: (2, None, _decode_talk_response),
+    7: (5, 2, _decode_regtopic),
+    8: (4, None, _decode_regconfirmation),
+    9: (3, None, _decode_topicquery),
+    10: (3, 2, _decode_topicnodes),
 }
 
 
@@ -249,30 +255,22 @@ def _join(kind: int, *encoded: bytes) -> bytes:
     return bytes((kind,)) + rlp.encode_list(encoded)
 
 
-def _string(item: bytes) -> bytes:
-    return rlp.as_bytes(rlp.decode(item))
+def _topic(item: Item) -> Topic:
+    return Topic(rlp.as_bytes(item, TOPIC_SIZE))
 
 
-def _integer(item: bytes, max_bytes: int = 8) -> int:
-    return rlp.as_int(rlp.decode(item), max_bytes)
-
-
-def _topic(item: bytes) -> Topic:
-    return Topic(rlp.as_bytes(rlp.decode(item), TOPIC_SIZE))
-
-
-def _distances(item: bytes) -> tuple[int, ...]:
-    distances = tuple(rlp.as_int(each, 2) for each in rlp.decode_list(item))
+def _distances(item: Item) -> tuple[int, ...]:
+    distances = tuple([rlp.as_int(each, 2) for each in rlp.as_list(item)])
     if distances and max(distances) > MAX_DISTANCE:
         raise MessageError(f"a distance is {max(distances)}, expected at most {MAX_DISTANCE}")
     return distances
 
 
-def _record(item: bytes) -> bytes:
-    if item[0] < 0xC0:
+def _record(encoded: bytes) -> bytes:
+    if encoded[0] < 0xC0:
         raise MessageError("found a string, expected a record")
-    return item
+    return encoded
 
 
-def _records(item: bytes) -> tuple[bytes, ...]:
-    return tuple(_record(each) for each in rlp.split_list(item))
+def _records(encoded: Item) -> tuple[bytes, ...]:
+    return tuple([_record(each) for each in rlp.split_list(rlp.as_bytes(encoded))])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import ip_address
 from random import Random, SystemRandom
@@ -48,9 +49,12 @@ class Discovery(asyncio.DatagramProtocol):
         *,
         rng: Random | None = None,
         limits: Limits | None = None,
-        seq: int = 1,
+        seq: int | None = None,
     ) -> None:
-        """`rng` makes keys and nonces: leave it out but in tests. `seq` is the first number of the own record.
+        """`rng` makes keys and nonces: leave it out but in tests.
+
+        `seq` is the first number of the own record; left out, the milliseconds since 1970, so that a node that starts
+        again with the same key has a newer record than others remember.
 
         ConfigError if an address, a bootnode or the protocol id cannot be used.
         """
@@ -59,11 +63,13 @@ class Discovery(asyncio.DatagramProtocol):
         for name, text in (("host", config.host), ("advertised_ip", config.advertised_ip)):
             _check_ip(name, text)
         self._config = config
-        self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=seq)
+        first = time.time_ns() // 1_000_000 if seq is None else seq
+        self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first)
         self._ipv6 = ":" in config.host
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._readers: set[_Reader] = set()
+        self._congested = False
         self.port = 0
         """The UDP port, once entered."""
 
@@ -79,7 +85,10 @@ class Discovery(asyncio.DatagramProtocol):
             raise ConfigError(f"discovery cannot listen on {where}: {error.strerror or error}") from error
         self._transport = transport
         self.port = transport.get_extra_info("sockname")[1]
-        self._node.start(self._advertised_ip(), self.port, self._loop.time())
+        advertised = self._advertised_ip()
+        if advertised is None:
+            logger.info("the record names no address until ten nodes agree on what it is; set one if it is known")
+        self._node.start(advertised, self.port, self._loop.time())
         self._pump()
         logger.info("discovery node %s listens on %s port %d", short(self._node.id), self._config.host, self.port)
         return self
@@ -142,6 +151,8 @@ class Discovery(asyncio.DatagramProtocol):
 
     async def find(self, node_id: NodeId) -> Enr | None:
         """A node's record by its id: from the node itself if it answers, else the newest that was found; or None."""
+        if node_id == self.node_id:
+            return self.record
         future: asyncio.Future[Enr | None] = self._future()
         self._node.explorer.find(node_id, self._loop.time(), lambda enr, _: _settle(future, enr))
         self._pump()
@@ -153,6 +164,8 @@ class Discovery(asyncio.DatagramProtocol):
         Endless: while somebody iterates, the node keeps looking, eagerly at first, and at most every 30 s once nothing
         new turns up. Whether to trust what is found is for the caller to decide.
         """
+        if self._transport is None:
+            raise ConnectionLost("the discovery node is not running")
         reader = _Reader(kind)
         self._readers.add(reader)
         self._node.explorer.want(kind, self._loop.time())
@@ -191,6 +204,14 @@ class Discovery(asyncio.DatagramProtocol):
         """The socket is closed, and its port free."""
         self._closed.set()
 
+    def pause_writing(self) -> None:
+        """The socket takes no more: what is sent until it does is lost, as datagrams are."""
+        self._congested = True
+
+    def resume_writing(self) -> None:
+        """The socket takes datagrams again."""
+        self._congested = False
+
     def error_received(self, exc: Exception) -> None:
         """Somebody is not there (ICMP): their requests time out."""
         logger.debug("the socket reports: %s", exc)
@@ -201,7 +222,8 @@ class Discovery(asyncio.DatagramProtocol):
         if transport is None:
             return
         for data, address in self._node.datagrams_to_send():
-            transport.sendto(data, self._socket_address(address))
+            if not self._congested:
+                transport.sendto(data, self._socket_address(address))
         while (event := self._node.next_event()) is not None:
             for reader in self._readers:
                 reader.offer(event.enr)

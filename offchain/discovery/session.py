@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from random import Random
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -75,10 +74,10 @@ class Keys:
         """Whether a new handshake is due."""
         return self._counter >= LAST_COUNTER
 
-    def next_nonce(self, rng: Random) -> bytes:
-        """counter || random: unique even if a counter were repeated."""
+    def next_nonce(self, chance: bytes) -> bytes:
+        """counter || 8 random bytes: unique even if a counter were repeated."""
         self._counter += 1
-        return self._counter.to_bytes(4, "big") + rng.randbytes(8)
+        return self._counter.to_bytes(4, "big") + chance
 
     def seal(self, nonce: bytes, message: bytes, header: bytes) -> bytes:
         """Encrypt."""

@@ -335,7 +335,7 @@ class Wire:
         secret = ephemeral.ecdh_compressed(remote.public)
         write, read = session_keys(secret, packet.header, self._id, remote.node_id)
         keys = Keys(write, read)
-        nonce = keys.next_nonce(self._rng)
+        nonce = keys.next_nonce(self._rng.randbytes(8))
         header = packets.handshake_header(
             self._rng.randbytes(packets.IV_SIZE),
             nonce,
@@ -408,8 +408,9 @@ class Wire:
             self._sent.popitem(last=False)
 
     def _seal(self, node_id: NodeId, address: UdpAddress, keys: Keys, message: bytes) -> bytes:
-        nonce = keys.next_nonce(self._rng)
-        header = packets.ordinary_header(self._rng.randbytes(packets.IV_SIZE), nonce, self._id, self._protocol_id)
+        drawn = self._rng.randbytes(packets.IV_SIZE + 8)
+        nonce = keys.next_nonce(drawn[packets.IV_SIZE :])
+        header = packets.ordinary_header(drawn[: packets.IV_SIZE], nonce, self._id, self._protocol_id)
         self._out.append((packets.encode(self._mask(node_id), header, keys.seal(nonce, message, header)), address))
         return nonce
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
+from offchain.chain.rpc import Rpc
 from offchain.chain.watcher import Progress, Update, Watcher
 from offchain.config import ChainConfig
 from offchain.errors import LocalError
@@ -60,8 +61,10 @@ class TrustedNodes:
         *,
         progress: Callable[[Progress], None] | None = None,
         clock: Callable[[], float] = time.time,
+        rpc: Rpc | None = None,
     ) -> None:
         self.config = config
+        self._rpc = rpc
         self.trusted_set = TrustedSet(policy, Limits(config.fresh_for, config.keep_for), clock=clock)
         self._clock = clock
         self._progress_to = progress
@@ -75,7 +78,7 @@ class TrustedNodes:
 
     async def __aenter__(self) -> TrustedNodes:
         """Take up what the database holds, and begin to follow. StorageError, ConfigError if that is impossible."""
-        self._watcher = Watcher(self.config, self._deliver, progress=self._note_progress, clock=self._clock)
+        self._watcher = Watcher(self.config, self._deliver, progress=self._note_progress, clock=self._clock, rpc=self._rpc)
         try:
             self._watcher.restore()
         except BaseException:

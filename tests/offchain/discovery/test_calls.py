@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offchain.discovery import calls as module
 from offchain.discovery.calls import (
     FIRST_TIMEOUT,
     HANDSHAKE_EXTRA,
@@ -15,6 +16,7 @@ from offchain.discovery.calls import (
     MAX_TIMINGS,
     MIN_TIMEOUT,
     Calls,
+    Overloaded,
     Timing,
 )
 from offchain.discovery.message import FindNode, Nodes, Ping, Pong, TalkRequest, TalkResponse, TopicNodes, encode
@@ -214,6 +216,17 @@ def test_a_node_that_stops_gives_everything_up(calls, outcome):
 
     assert outcome == [(None, 5.0)]
     assert len(calls) == 0
+    with pytest.raises(Overloaded, match="stops"):
+        start(calls, Ping(RID, 1), outcome)
+
+
+def test_no_more_requests_are_under_way_than_are_kept(calls, outcome, monkeypatch):
+    monkeypatch.setattr(module, "MAX_CALLS", 2)
+    start(calls, Ping(b"1", 1), outcome)
+    start(calls, Ping(b"2", 1), outcome)
+
+    with pytest.raises(Overloaded, match="under way"):
+        start(calls, Ping(b"3", 1), outcome)
 
 
 def test_request_ids_cannot_be_guessed_from_one_another(calls):

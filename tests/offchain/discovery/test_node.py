@@ -539,6 +539,18 @@ def test_inbound_contacts_fill_at_most_half_a_bucket(network):
     assert Counter(log_distance(victim.id, entry.node_id) for entry in victim.contacts.table)[256] == 8
 
 
+def test_asking_inbound_contacts_does_not_make_room_for_more_of_them(network):
+    victim = node(network, 1, limits=NO_LIMITS)
+    numbers = numbers_at(victim.id, 256, 30)
+    for start in (0, 10, 20):
+        for number in numbers[start : start + 10]:
+            Scripted(network, number, naming()).send(victim, Ping(RID, 1))
+        network.run(1.0)
+        ask(network, lambda done: victim.explorer.lookup(key(numbers[0]).public.node_id, network.now, done))
+
+    assert Counter(log_distance(victim.id, entry.node_id) for entry in victim.contacts.table)[256] == 8
+
+
 def test_a_node_that_goes_is_dropped_and_no_longer_handed_on(network):
     boot = node(network, 1)
     gone = node(network, 2, boot=(boot,))

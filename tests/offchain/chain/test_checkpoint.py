@@ -1,0 +1,511 @@
+"""The checkpoint: what was written is there again, whenever the process died; nothing foreign is touched."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from offchain.chain.checkpoint import Checkpoint, Identity, Proven
+from offchain.chain.commitment import Commitment
+from offchain.chain.events import plain_log
+from offchain.chain.facts import Facts
+from offchain.chain.header import Header
+from offchain.chain.ledger import Block, Chunk, Ledger
+from offchain.errors import StorageError
+from tests.support.chain import (
+    ADMIN,
+    CHAIN_ID,
+    CURATOR,
+    LATER,
+    OTHER_CURATOR,
+    REGISTRY,
+    FakeChain,
+    Said,
+    events,
+    node_id,
+    node_ids,
+    nodes_added,
+    nodes_removed,
+    nodes_renewed,
+    verdict_changed,
+)
+
+ROOT = Path(__file__).parents[3]
+IDENTITY = Identity(CHAIN_ID, REGISTRY, 1, frozenset({CURATOR}))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "chain.sqlite"
+
+
+@pytest.fixture
+def chain():
+    """A chain with something of everything."""
+    chain = FakeChain.started()
+    chain.mine(nodes_added(1, node_ids(1, 2, 3)), nodes_added(2, node_ids(4, 5)))
+    chain.mine(nodes_removed(1, node_ids(2)), nodes_renewed(1, node_ids(3), expires_at=LATER + 7))
+    chain.mine(
+        Said(REGISTRY, events.OperatorSet, (1, ADMIN), ("bool",), (True,)),
+        Said(REGISTRY, events.NodeEnr, (node_id(1)[12:],), ("uint64", "bytes"), (2**64 - 1, b"record")),
+        Said(REGISTRY, events.AdditionsPaused, (), ("uint256",), (LATER,)),
+        verdict_changed(2, 2, kind=1, until=2**64 - 1, weight=2**128 - 1),
+    )
+    chain.pass_blocks(1)
+    return chain
+
+
+def header_of(block):
+    return Header(
+        block.number,
+        block.hash,
+        bytes.fromhex(block.header["parentHash"][2:]),
+        int(block.header["timestamp"], 16),
+        bytes.fromhex(block.header["stateRoot"][2:]),
+    )
+
+
+def logs_of(chain, first, last):
+    return tuple(plain_log(log) for block in chain.blocks[first : last + 1] for log in block.logs)
+
+
+def new_ledger():
+    return Ledger(REGISTRY, [CURATOR], 1)
+
+
+def sync(chain, ledger, checkpoint, first, last, upto_head=()):
+    """Take in final blocks as a chunk, have them proven, and put single blocks on top."""
+    chunk = Chunk(first, last, logs_of(chain, first, last))
+    ledger.add_chunk(chunk)
+    checkpoint.add_chunk(chunk, header_of(chain.blocks[last]))
+    _, absorbed = ledger.proven(last, last)
+    proven = Proven(last, chain.blocks[last].hash, 1_234.5)
+    checkpoint.prove(absorbed, header_of(chain.blocks[last]), ledger.base_commitment, proven)
+    for number in upto_head:
+        block = ledger.make_block(header_of(chain.blocks[number]), logs_of(chain, number, number), ledger.commitment)
+        ledger.switch(0, [block])
+        checkpoint.switch(number - 1, [block])
+
+
+def alter(path, statement):
+    """Change a database behind the checkpoint's back."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(statement)
+
+
+def ask(path, query):
+    """Read a database behind the checkpoint's back."""
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(query).fetchall()
+
+
+def fill(checkpoint, logs):
+    """Add chunks until there is no room."""
+    for number in range(4, 400):
+        checkpoint.add_chunk(Chunk(number, number, logs))
+
+
+def contents(facts):
+    """Everything in a layer without one below it."""
+    return (
+        facts.listings,
+        facts.removals,
+        facts.verdicts,
+        facts.providers,
+        facts.kinds,
+        facts.operators,
+        facts.enrs,
+        facts.settings(),
+    )
+
+
+def test_a_new_database_is_empty(path):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        saved = checkpoint.load()
+
+    assert contents(saved.base) == contents(Facts())
+    assert (saved.base_header, saved.proven, saved.chunks, saved.blocks) == (None, None, [], [])
+
+
+def test_everything_proven_is_there_again(path, chain):
+    ledger = new_ledger()
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 6)
+
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        saved = checkpoint.load()
+
+    assert contents(saved.base) == contents(ledger.base)
+    assert saved.base_header == header_of(chain.blocks[6])
+    assert saved.commitment == chain.blocks[6].commitment
+    assert saved.proven == Proven(6, chain.blocks[6].hash, 1_234.5)
+
+
+def test_rows_that_nodes_share_are_split_and_joined_as_batches_change(path, chain):
+    ledger = new_ledger()
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 6)
+        steps = [
+            [nodes_renewed(1, node_ids(1), expires_at=LATER + 7)],
+            [nodes_removed(1, node_ids(1, 3)), nodes_added(2, node_ids(1, 6, 7))],
+            [nodes_removed(2, node_ids(4, 5)), nodes_added(1, node_ids(4))],
+            [nodes_renewed(2, node_ids(6), expires_at=LATER + 8)],
+            [nodes_renewed(2, node_ids(7), expires_at=LATER + 8)],
+        ]
+        chain.drop(1)
+        for said in steps:
+            block = chain.mine(*said)
+            sync(chain, ledger, checkpoint, block.number, block.number)
+            assert contents(checkpoint.load().base) == contents(ledger.base)
+
+    rows = ask(path, "SELECT expires_at, length(nodes) / 32 FROM listing ORDER BY 1, 2")
+    assert rows == [(LATER, 1), (LATER, 1), (LATER + 8, 2)]
+
+
+def test_what_is_pending_is_there_again(path, chain):
+    ledger = new_ledger()
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 3, upto_head=(4, 5))
+        checkpoint.switch(4, [])
+
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        saved = checkpoint.load()
+
+    assert [header for header, _ in saved.blocks] == [header_of(chain.blocks[4])]
+    assert saved.blocks[0][1] == logs_of(chain, 4, 4)
+
+
+def test_chunks_that_were_not_proven_are_there_again(path, chain):
+    chunk = Chunk(1, 4, logs_of(chain, 1, 4))
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        checkpoint.add_chunk(chunk, header_of(chain.blocks[4]))
+        saved = checkpoint.load()
+        checkpoint.discard_pending()
+
+        assert (saved.chunks, saved.chunks_header) == ([chunk], header_of(chain.blocks[4]))
+        assert checkpoint.load().chunks == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "says"),
+    [
+        (Identity(1, REGISTRY, 1, frozenset({CURATOR})), "chain_id is 31337, expected 1"),
+        (Identity(CHAIN_ID, CURATOR, 1, frozenset({CURATOR})), "registry is 0x1111"),
+        (Identity(CHAIN_ID, REGISTRY, 2, frozenset({CURATOR})), "start is 1, expected 2"),
+    ],
+)
+def test_refuses_the_database_of_another_chain_or_contract(path, chain, identity, says):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 6)
+
+    with pytest.raises(StorageError, match=says):
+        Checkpoint(path, identity)
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        assert checkpoint.load().base.listings
+
+
+def test_reads_everything_again_for_a_new_curator(path, chain):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 6)
+
+    more = Identity(CHAIN_ID, REGISTRY, 1, frozenset({CURATOR, OTHER_CURATOR}))
+    with Checkpoint(path, more) as checkpoint:
+        saved = checkpoint.load()
+
+    assert (saved.base.listings, saved.base.verdicts, saved.base_header, saved.proven) == ({}, {}, None, None)
+
+
+def test_forgets_the_verdicts_of_a_curator_that_is_gone_and_nothing_else(path, chain):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 6)
+
+    with Checkpoint(path, Identity(CHAIN_ID, REGISTRY, 1)) as checkpoint:
+        saved = checkpoint.load()
+
+    assert saved.base.verdicts == {}
+    assert saved.base.listings
+    assert saved.proven is not None
+
+
+def test_refuses_the_database_of_another_program(path):
+    alter(path, "CREATE TABLE precious (value)")
+
+    with pytest.raises(StorageError, match="another program"):
+        Checkpoint(path, IDENTITY)
+
+    assert ask(path, "SELECT count(*) FROM precious") == [(0,)]
+
+
+def test_refuses_a_file_that_is_no_database(path):
+    path.write_bytes(b"this is a letter, not a database" * 100)
+
+    with pytest.raises(StorageError, match="not a database"):
+        Checkpoint(path, IDENTITY)
+
+    assert path.read_bytes().startswith(b"this is a letter")
+
+
+def test_refuses_another_schema(path):
+    Checkpoint(path, IDENTITY).close()
+    alter(path, "PRAGMA user_version = 99")
+
+    with pytest.raises(StorageError, match="schema 99, expected 1"):
+        Checkpoint(path, IDENTITY)
+
+
+def test_refuses_a_second_process(path):
+    with Checkpoint(path, IDENTITY), pytest.raises(StorageError, match="in use by another process"):
+        Checkpoint(path, IDENTITY)
+
+
+def test_refuses_a_folder_and_a_file_that_may_not_be_made(tmp_path):
+    with pytest.raises(StorageError):
+        Checkpoint(tmp_path, IDENTITY)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError):
+        Checkpoint(tmp_path / "file" / "chain.sqlite", IDENTITY)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_database_is_a_storage_error_or_holds_facts(path, chain, seed):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 3, upto_head=(4, 5))
+    draw = random.Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(20):
+        content[draw.randrange(len(content))] = draw.randrange(256)
+    path.write_bytes(content)
+
+    try:
+        with Checkpoint(path, IDENTITY) as checkpoint:
+            checkpoint.load()
+    except StorageError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE listing SET nodes = x'00'",
+        "UPDATE pending SET logs = x'c1'",
+        "UPDATE meta SET value = x'00' WHERE key = 'proven'",
+        "UPDATE meta SET value = x'00' WHERE key = 'base'",
+        "DELETE FROM meta WHERE key = 'commitment'",
+        "UPDATE removal SET reason = 9",
+        "UPDATE verdict SET status = 'x'",
+        "UPDATE enr SET seq = 'x'",
+        "DROP TABLE kind",
+    ],
+)
+def test_rows_that_make_no_sense_are_a_storage_error(path, chain, damage):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 6)
+        checkpoint.add_chunk(Chunk(7, 7, ()))
+    alter(path, damage)
+
+    with Checkpoint(path, IDENTITY) as checkpoint, pytest.raises(StorageError, match=r"delete it|cannot be used"):
+        checkpoint.load()
+
+
+def test_a_full_disk_is_a_clear_error_and_the_facts_stay(path, chain):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 3)
+        before = checkpoint.load()
+        pages = checkpoint._db.execute("PRAGMA page_count").fetchone()[0]
+        checkpoint._db.execute(f"PRAGMA max_page_count = {pages}")
+
+        with pytest.raises(StorageError, match="disk is full"):
+            fill(checkpoint, logs_of(chain, 4, 6))
+
+        after = checkpoint.load()
+        assert contents(after.base) == contents(before.base)
+        assert after.proven == before.proven
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+def test_dying_at_any_statement_of_any_step_leaves_the_state_before_it_or_after_it(tmp_path, chain):
+    def steps(checkpoint, ledger, until=None):
+        """The states after each step; stops after `until` of them."""
+        chunk = Chunk(1, 3, logs_of(chain, 1, 3))
+        ledger.add_chunk(chunk)
+        checkpoint.add_chunk(chunk, header_of(chain.blocks[3]))
+        yield
+        _, absorbed = ledger.proven(3, 3)
+        checkpoint.prove(absorbed, header_of(chain.blocks[3]), ledger.base_commitment, Proven(3, b"", 1.0))
+        yield
+        blocks = []
+        for number in (4, 5, 6):
+            before = blocks[-1].commitment if blocks else ledger.commitment
+            blocks.append(ledger.make_block(header_of(chain.blocks[number]), logs_of(chain, number, number), before))
+        ledger.switch(0, blocks)
+        checkpoint.switch(3, blocks)
+        yield
+        _, absorbed = ledger.proven(6, 5)
+        checkpoint.prove(absorbed, header_of(chain.blocks[5]), ledger.base_commitment, Proven(6, b"", 2.0))
+        yield
+
+    def state(path):
+        with Checkpoint(path, IDENTITY) as checkpoint:
+            saved = checkpoint.load()
+        return contents(saved.base), saved.base_header, saved.commitment, saved.proven, saved.chunks, saved.blocks
+
+    allowed, clean = [], tmp_path / "clean"
+    Checkpoint(clean, IDENTITY).close()
+    allowed.append(state(clean))
+    for count in range(1, 5):
+        path = tmp_path / f"clean{count}"
+        with Checkpoint(path, IDENTITY) as checkpoint:
+            run = steps(checkpoint, new_ledger())
+            for _ in range(count):
+                next(run)
+        allowed.append(state(path))
+
+    crashes = 0
+    for fatal in range(1, 200):
+        path = tmp_path / f"crash{fatal}"
+        checkpoint = Checkpoint(path, IDENTITY)
+        checkpoint._db = CrashingDatabase(checkpoint._db, fatal)
+        done = 0
+        try:
+            for _ in steps(checkpoint, new_ledger()):
+                done += 1
+        except Crash:
+            crashes += 1
+        checkpoint._db.die()
+        found = state(path)
+        assert found in (allowed[done], allowed[min(done + 1, 4)])
+        if done == 4:
+            break
+    assert crashes > 20
+
+
+class CrashingDatabase:
+    """A connection whose process dies at the n-th statement: nothing after it happens, not even a rollback."""
+
+    def __init__(self, database, fatal):
+        self._database = database
+        self._left = fatal
+
+    @property
+    def in_transaction(self):
+        return False
+
+    def execute(self, *arguments):
+        self._count()
+        return self._database.execute(*arguments)
+
+    def executemany(self, *arguments):
+        self._count()
+        return self._database.executemany(*arguments)
+
+    def _count(self):
+        self._left -= 1
+        if self._left <= 0:
+            raise Crash
+
+    def die(self):
+        """Lose what was not committed, as the end of a process does."""
+        self._database.close()
+
+
+WRITER = """
+    import sys
+    from pathlib import Path
+    from offchain.chain.checkpoint import Checkpoint, Identity, Proven
+    from offchain.chain.header import Header
+    from offchain.chain.ledger import Chunk, Ledger
+    from tests.support.chain import CHAIN_ID, CURATOR, REGISTRY, FakeChain, kind_created, nodes_added, nodes_removed
+    from tests.support.chain import node_ids, provider_created
+    from offchain.chain.events import plain_log
+
+    checkpoint = Checkpoint(Path(sys.argv[1]), Identity(CHAIN_ID, REGISTRY, 1, frozenset({CURATOR})))
+    saved = checkpoint.load()
+    ledger = Ledger(REGISTRY, [CURATOR], 1)
+    if saved.base_header is not None:
+        ledger.restore(saved.base, saved.base_header.number, saved.commitment)
+    for chunk in saved.chunks:
+        ledger.add_chunk(chunk)
+    chain = FakeChain()
+    chain.mine(kind_created(1, "mailserver"))
+    chain.mine(provider_created(1))
+    for number in range(600):
+        chain.mine(nodes_added(1, node_ids(number)))
+        if number % 3 == 2:
+            chain.mine(nodes_removed(1, node_ids(number - 1)))
+    print("go", flush=True)
+    while ledger.stage_block + 1 < len(chain.blocks):
+        number = ledger.stage_block + 1
+        block = chain.blocks[number]
+        chunk = Chunk(number, number, tuple(plain_log(log) for log in block.logs))
+        ledger.add_chunk(chunk)
+        header = Header(number, block.hash, bytes(32), 0, bytes(32))
+        checkpoint.add_chunk(chunk, header)
+        if number % 2:
+            _, absorbed = ledger.proven(number, number)
+            checkpoint.prove(absorbed, header, ledger.base_commitment, Proven(number, block.hash, 1.0))
+    print("done", flush=True)
+"""
+
+
+def test_killing_the_process_at_any_instant_loses_nothing_and_doubles_nothing(path):
+    draw, kills = random.Random(7), 0
+    for _ in range(40):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(WRITER), str(path)], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert writer.stdout.readline() == b"go\n"
+        try:
+            writer.wait(draw.uniform(0.0, 0.03))
+        except subprocess.TimeoutExpired:
+            os.kill(writer.pid, signal.SIGKILL)
+            kills += 1
+        finished = writer.communicate()[0] == b"done\n"
+        saved_is_consistent(path)
+        if finished:
+            break
+    assert kills > 3
+    if not finished:
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(WRITER), str(path)], cwd=ROOT, check=True, stdout=subprocess.PIPE
+        )
+    listed = saved_is_consistent(path)
+    assert {listing.node_id for listing in listed} == {node_id(n) for n in range(600) if n % 3 != 1}
+
+
+def saved_is_consistent(path):
+    """The listings, after the saved commitment was compared with the one of the same blocks."""
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        saved = checkpoint.load()
+    ledger = new_ledger()
+    if saved.base_header is not None:
+        ledger.restore(saved.base, saved.base_header.number, saved.commitment)
+        assert saved.proven.block == saved.base_header.number
+    for chunk in saved.chunks:
+        ledger.add_chunk(chunk)
+    assert ledger.commitment.version == sum(1 for _ in ledger.head.all_removals()) + _additions(ledger)
+    return list(ledger.head.all_listings())
+
+
+def _additions(ledger):
+    """Events but removals: each node listed once, the provider, the kind."""
+    nodes = sum(1 for _ in ledger.head.all_listings()) + sum(1 for _ in ledger.head.all_removals())
+    return nodes + len(ledger.head.all_kinds()) + len(ledger.head.all_providers())
+
+
+def test_a_block_keeps_its_place(path, chain):
+    block = Block(header_of(chain.blocks[4]), logs_of(chain, 4, 4), (), Commitment())
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        checkpoint.switch(3, [block])
+        checkpoint.switch(3, [block])
+
+        assert len(checkpoint.load().blocks) == 1
