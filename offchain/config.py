@@ -106,6 +106,9 @@ class MailserverConfig:
     data: Path
     """Folder of the archive."""
 
+    database: str = ""
+    """PostgreSQL to keep the archive in instead, as postgresql://user@host/database; several servers may share it."""
+
     host: str = "127.0.0.1"
     port: int = 0
     """TCP port; 0 takes a free one."""

@@ -33,7 +33,7 @@ from offchain.whisper.mail import (
     open_request,
     request_id,
 )
-from offchain.whisper.protocol import Refusal
+from offchain.whisper.protocol import Packet, Refusal
 
 log = logging.getLogger("offchain.mailserver")
 
@@ -138,6 +138,10 @@ class Desk:
         return any(envelope.pow(rule) >= self.config.min_pow for rule in PowRule)
 
     # Requests
+
+    async def look(self, step: Callable[[], list[Packet]]) -> list[Packet]:
+        """Take a step of an answer: at once if the archive is in this process, else in a thread."""
+        return await asyncio.to_thread(step) if self.archive.waits else step()
 
     def answer(self, packet: bytes, peer: PublicKey, host: str) -> Answer | Failure:
         """The answer to a history request, or why there is none."""

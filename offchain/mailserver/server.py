@@ -19,8 +19,8 @@ from offchain.config import MailserverConfig
 from offchain.contact import Contact
 from offchain.errors import ConfigError, StorageError
 from offchain.keys import PrivateKey
+from offchain.mailserver.archive import open_archive
 from offchain.mailserver.archive.base import Archive
-from offchain.mailserver.archive.lmdb import LmdbArchive
 from offchain.mailserver.archive.writer import ArchiveWriter
 from offchain.mailserver.desk import Desk
 from offchain.mailserver.reconcile.packets import WPSYNC
@@ -83,7 +83,7 @@ class Mailserver:
 
     async def __aenter__(self) -> Mailserver:
         config = self.config
-        self._archive = self._given_archive or LmdbArchive(config.data)
+        self._archive = self._given_archive or open_archive(config)
         self._writer = ArchiveWriter(self._archive)
         self._desk = Desk(
             self._key,

@@ -218,7 +218,7 @@ class Session:
         end = loop.time() + self._desk.config.answer_time
         try:
             while not answer.finished:
-                packets = answer.step()
+                packets = await self._desk.look(answer.step)
                 if not answer.finished and loop.time() >= end:
                     packets += answer.complete()
                 await self._shh.send_many(packets)
@@ -306,7 +306,7 @@ class Session:
     async def _send_sync(self, answer: SyncAnswer) -> None:
         try:
             while not answer.finished:
-                await self._shh.send_many(answer.step())
+                await self._shh.send_many(await self._desk.look(answer.step))
                 await asyncio.sleep(0)
         except StorageError as error:
             self._desk.storage_failed(error)

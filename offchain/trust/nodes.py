@@ -78,7 +78,9 @@ class TrustedNodes:
 
     async def __aenter__(self) -> TrustedNodes:
         """Take up what the database holds, and begin to follow. StorageError, ConfigError if that is impossible."""
-        self._watcher = Watcher(self.config, self._deliver, progress=self._note_progress, clock=self._clock, rpc=self._rpc)
+        self._watcher = Watcher(
+            self.config, self._deliver, progress=self._note_progress, clock=self._clock, rpc=self._rpc
+        )
         try:
             self._watcher.restore()
         except BaseException:

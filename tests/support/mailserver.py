@@ -78,6 +78,8 @@ async def until(condition: Callable[[], object], turns: int = 100_000) -> None:
 class MemoryArchive:
     """An archive that is a sorted list."""
 
+    waits = False
+
     def __init__(self, envelopes: Iterable[Archivable] = ()) -> None:
         self.kept: dict[bytes, Archivable] = {}
         self.failure: Exception | None = None

@@ -40,7 +40,7 @@ MAX_SCANNED = 5_000
 class Collector:
     """A page being filled: takes positions and envelopes until it is full."""
 
-    __slots__ = ("_limit", "_room", "cursor", "envelopes", "full", "last", "scans_left")
+    __slots__ = ("_limit", "cursor", "envelopes", "full", "last", "room", "scans_left")
 
     def __init__(self, limit: int, max_bytes: int) -> None:
         self.envelopes: list[bytes] = []
@@ -49,14 +49,19 @@ class Collector:
         self.full = False
         self.scans_left = MAX_SCANNED
         self._limit = limit
-        self._room = max_bytes
+        self.room = max_bytes
+
+    @property
+    def left(self) -> int:
+        """Envelopes that still fit, by their number."""
+        return self._limit - len(self.envelopes)
 
     def take(self, at: bytes, raw: bytes) -> bool:
         """Add an envelope; whether there is room for another."""
         self.envelopes.append(raw)
         self.last = at
-        self._room -= len(raw)
-        if len(self.envelopes) >= self._limit or self._room <= 0:
+        self.room -= len(raw)
+        if len(self.envelopes) >= self._limit or self.room <= 0:
             self.cursor = at
             self.full = True
         return not self.full

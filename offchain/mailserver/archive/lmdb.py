@@ -12,19 +12,20 @@ from typing import TypeVar
 
 from offchain.errors import StorageError
 from offchain.mailserver.archive.base import (
-    CURSOR_SIZE,
     MAX_SENT,
     SECONDS_PER_DAY,
-    TOPIC_SIZE,
     Archivable,
     DayInfo,
     Page,
     Query,
+    check_archivable,
+    check_query,
+    day_at,
     first_position,
 )
-from offchain.mailserver.archive.day import INITIAL_MAP, MAX_MERGED_TOPICS, Collector, Day, DayClosed
+from offchain.mailserver.archive.day import INITIAL_MAP, Collector, Day, DayClosed
 from offchain.mailserver.archive.folder import ArchiveFolder
-from offchain.mailserver.archive.topics import BLOOM_SIZE, FULL
+from offchain.mailserver.archive.topics import FULL
 
 _Result = TypeVar("_Result")
 
@@ -38,6 +39,8 @@ class LmdbArchive:
     StorageError if the folder is somebody else's, in use, damaged, or the disk is full. After a failed write what was
     stored before is still there, and the next write is tried afresh.
     """
+
+    waits = False
 
     def __init__(self, folder: Path, *, initial_map: int = INITIAL_MAP, max_open_days: int = MAX_OPEN_DAYS) -> None:
         self._folder = ArchiveFolder(folder)
@@ -56,12 +59,9 @@ class LmdbArchive:
 
     def add_many(self, envelopes: Sequence[Archivable]) -> list[bool]:
         """Store durably, one commit per day met; for each envelope, whether it is new."""
+        check_archivable(envelopes)
         by_day: defaultdict[int, list[int]] = defaultdict(list)
         for at, envelope in enumerate(envelopes):
-            if not 0 <= envelope.sent <= MAX_SENT or len(envelope.topic) != TOPIC_SIZE:
-                raise ValueError(
-                    f"sent is {envelope.sent} and the topic {envelope.topic!r}; this was to be checked before"
-                )
             by_day[envelope.sent // SECONDS_PER_DAY].append(at)
         added = [False] * len(envelopes)
         for number, places in sorted(by_day.items()):
@@ -77,12 +77,7 @@ class LmdbArchive:
 
     def query(self, query: Query) -> Page:
         """The next page, oldest first; of the days that are there, if some are deleted meanwhile."""
-        if query.cursor and len(query.cursor) != CURSOR_SIZE:
-            raise ValueError(f"a cursor has {CURSOR_SIZE} bytes, found {len(query.cursor)}")
-        if query.bloom is not None and len(query.bloom) != BLOOM_SIZE:
-            raise ValueError(f"a bloom filter has {BLOOM_SIZE} bytes, found {len(query.bloom)}")
-        if len(query.topics) > MAX_MERGED_TOPICS or any(len(topic) != TOPIC_SIZE for topic in query.topics):
-            raise ValueError(f"expected at most {MAX_MERGED_TOPICS} topics of {TOPIC_SIZE} bytes each")
+        check_query(query)
         page = Collector(query.limit, query.max_bytes)
         upper_sent = min(query.upper, MAX_SENT)
         first, upper = first_position(query), max(upper_sent, 0).to_bytes(4, "big") + b"\xff" * 32
@@ -101,7 +96,7 @@ class LmdbArchive:
     def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
         """The first positions from begin to before end, in order."""
         found: list[bytes] = []
-        first, last = (_day_at(bound) for bound in (begin, end))
+        first, last = (day_at(bound) for bound in (begin, end))
         for number in self._numbers:
             if not first <= number <= last:
                 continue
@@ -115,7 +110,7 @@ class LmdbArchive:
         """The envelopes at these positions; None where there is none."""
         by_day: defaultdict[int, list[bytes]] = defaultdict(list)
         for at in positions:
-            by_day[_day_at(at)].append(at)
+            by_day[day_at(at)].append(at)
         found: dict[bytes, bytes | None] = {}
         numbers = self._numbers
         for number, of_day in by_day.items():
@@ -190,8 +185,3 @@ class LmdbArchive:
         with self._lock:
             if day := self._open.pop(number, None):
                 day.close()
-
-
-def _day_at(bound: bytes) -> int:
-    """The day of a position, or of the first bytes of one."""
-    return int.from_bytes(bound[:4].ljust(4, b"\0"), "big") // SECONDS_PER_DAY
