@@ -96,7 +96,7 @@ class DiscoveryConfig:
     """Six bytes; another value makes an isolated network."""
 
     lan: bool = False
-    """Accept records with private and loopback addresses, and do not limit nodes per subnet. For one machine or one LAN."""
+    """Accept records with private and loopback addresses, and do not limit nodes per subnet: for one machine or LAN."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ CREATE TABLE listing (block INTEGER, log_index INTEGER, expires_at INTEGER, prov
   WITHOUT ROWID;
 CREATE TABLE removal (node BLOB PRIMARY KEY, node_id BLOB NOT NULL, reason INTEGER NOT NULL, provider INTEGER NOT NULL,
   kind INTEGER NOT NULL, block INTEGER NOT NULL, log_index INTEGER NOT NULL, tx BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE verdict (curator BLOB, provider INTEGER, kind INTEGER, status INTEGER NOT NULL, until INTEGER NOT NULL,
+CREATE TABLE verdict (curator BLOB, provider INTEGER, kind INTEGER, status INTEGER NOT NULL, until BLOB NOT NULL,
   weight BLOB NOT NULL, block INTEGER NOT NULL, tx BLOB NOT NULL, PRIMARY KEY (curator, provider, kind)) WITHOUT ROWID;
 CREATE TABLE provider (id INTEGER PRIMARY KEY, admin BLOB NOT NULL, pending_admin BLOB NOT NULL, uri TEXT NOT NULL,
   block INTEGER NOT NULL, tx BLOB NOT NULL);
@@ -299,7 +299,9 @@ class Checkpoint:
             for node, node_id, reason, provider, kind, block, index, tx in rows("SELECT * FROM removal")
         }
         facts.verdicts = {
-            (curator, provider, kind): Verdict(VerdictStatus(status), until, int.from_bytes(weight, "big"), block, tx)
+            (curator, provider, kind): Verdict(
+                VerdictStatus(status), int.from_bytes(until, "big"), int.from_bytes(weight, "big"), block, tx
+            )
             for curator, provider, kind, status, until, weight, block, tx in rows("SELECT * FROM verdict")
         }
         facts.providers = {
@@ -326,7 +328,14 @@ class Checkpoint:
         many(
             "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (*key, int(each.status), each.until, each.weight.to_bytes(16, "big"), each.block, each.tx)
+                (
+                    *key,
+                    int(each.status),
+                    each.until.to_bytes(8, "big"),
+                    each.weight.to_bytes(16, "big"),
+                    each.block,
+                    each.tx,
+                )
                 for key, each in layer.verdicts.items()
                 if each is not None
             ],

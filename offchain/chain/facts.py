@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from offchain.chain.events import (
-    INT64_MAX,
     UINT24_MAX,
     AdditionsPaused,
     AdminTransferred,
@@ -349,8 +348,7 @@ class Facts:
     def _verdict_changed(self, event: VerdictChanged) -> None:
         if event.provider > UINT24_MAX or event.kind > UINT24_MAX:
             return  # The registry has no such provider or kind, and never will.
-        until = min(event.until, INT64_MAX)
-        verdict = Verdict(event.status, until, event.weight, event.at.block, event.at.tx)
+        verdict = Verdict(event.status, event.until, event.weight, event.at.block, event.at.tx)
         self.verdicts[event.curator, event.provider, event.kind] = verdict
 
 

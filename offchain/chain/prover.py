@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from binascii import unhexlify
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -82,11 +82,12 @@ async def check_commitment(rpc: Rpc, endpoint: Endpoint, header: Header, registr
     return account.code_hash
 
 
-async def check_verdicts(rpc: Rpc, endpoint: Endpoint, header: Header, curator: Address, facts: Facts) -> int:
-    """Compare a curator's verdicts on all providers with the proven slots; how many. Contradiction if one differs."""
-    keys = list(_verdict_keys(curator, facts))
+async def check_verdicts(
+    rpc: Rpc, endpoint: Endpoint, header: Header, curator: Address, keys: Sequence[VerdictKey], facts: Facts
+) -> None:
+    """Compare a curator's verdicts with the proven slots. Contradiction if one differs."""
     if not keys:
-        return 0
+        return
     _, words = await fetch_slots(
         rpc, endpoint, header, curator, [verdict_slot(provider, kind) for _, provider, kind in keys]
     )
@@ -96,7 +97,6 @@ async def check_verdicts(rpc: Rpc, endpoint: Endpoint, header: Header, curator: 
                 f"{endpoint.name}: curator 0x{curator.hex()} has another verdict on provider {key[1]} "
                 f"in block {header} than the logs it sent say"
             )
-    return len(keys)
 
 
 def verdict_word(verdict: Verdict | None) -> bytes:
@@ -115,9 +115,9 @@ async def check_quorum(rpc: Rpc, endpoint: Endpoint, header: Header, quorum: int
     agreeing, disagreeing = [endpoint.name], []
     if need > 1:
         others = [each for each in rpc.endpoints if each is not endpoint]
-        hashes = await asyncio.gather(*(_hash_at(rpc, each, header.number) for each in others))
-        for other, found in zip(others, hashes, strict=True):
-            if found == header.hash:
+        headers = await asyncio.gather(*(_header_at(rpc, each, hex(header.number)) for each in others))
+        for other, found in zip(others, headers, strict=True):
+            if found is not None and found.hash == header.hash:
                 agreeing.append(other.name)
             elif found is not None:
                 disagreeing.append(other)
@@ -131,15 +131,23 @@ async def check_quorum(rpc: Rpc, endpoint: Endpoint, header: Header, quorum: int
     raise NoQuorum(f"{len(agreeing)} endpoints have block {header}, expected {need} to agree")
 
 
-async def _hash_at(rpc: Rpc, endpoint: Endpoint, number: int) -> bytes | None:
+async def _header_at(rpc: Rpc, endpoint: Endpoint, block: str) -> Header | None:
     try:
-        raw = await rpc.find("eth_getBlockByNumber", [hex(number), False], RawHeader, endpoint=endpoint)
-        return None if raw is None else parse_header(raw).hash
+        raw = await rpc.find("eth_getBlockByNumber", [block, False], RawHeader, endpoint=endpoint)
+        return None if raw is None else parse_header(raw)
     except (ChainError, HeaderError):
         return None
 
 
-def _verdict_keys(curator: Address, facts: Facts) -> Iterable[VerdictKey]:
+async def final_heights(rpc: Rpc, endpoint: Endpoint) -> list[int]:
+    """What the other endpoints take for the final block, as far as they answer."""
+    others = [each for each in rpc.endpoints if each is not endpoint]
+    found = await asyncio.gather(*(_header_at(rpc, each, "finalized") for each in others))
+    return [header.number for header in found if header is not None]
+
+
+def verdict_keys(curator: Address, facts: Facts) -> list[VerdictKey]:
+    """Every verdict that a curator may have given: on all providers, for all kinds."""
     kinds = [KindId(0), *facts.all_kinds()]
     stored = {(provider, kind) for key, provider, kind in facts.all_verdicts() if key == curator}
     stored.update((provider, kind) for provider in facts.all_providers() for kind in kinds)

@@ -21,7 +21,15 @@ from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeade
 from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
 from offchain.chain.heads import Hints, Subscription, poll
 from offchain.chain.ledger import EVERYTHING, Block, Chunk, Ledger, Touched
-from offchain.chain.prover import Contradiction, check_commitment, check_quorum, check_verdicts
+from offchain.chain.prover import (
+    SLOTS_AT_ONCE,
+    Contradiction,
+    check_commitment,
+    check_quorum,
+    check_verdicts,
+    final_heights,
+    verdict_keys,
+)
 from offchain.chain.ranges import Backfill, block_filter, plain_logs
 from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
 from offchain.config import ChainConfig
@@ -36,7 +44,7 @@ ASSUMED_FINAL_DEPTH = 64
 """Blocks below the head that are taken for final on a chain without that notion, if the user asked for less anyway."""
 
 VERDICTS_INTERVAL = 600.0
-"""Seconds after which all verdicts are proven anew even if no event said that one changed."""
+"""Seconds after which verdicts too many for one request are proven anew even if no event said that one changed."""
 
 LATE_LOGS = (0.05, 0.5)
 """Pauses before asking again for logs that a node may not have indexed yet."""
@@ -120,6 +128,7 @@ class Watcher:
         self._lies: dict[str, str] = {}
         self._verdicts_at = 0.0
         self._proved_at = 0.0
+        self._agreed = -1
         self._code_hash: bytes | None = None
         self.rpc = rpc or Rpc(config.rpc, timeout=config.request_timeout)
         self.subscription: Subscription | None = None
@@ -406,14 +415,20 @@ class Watcher:
             self._code_hash = code_hash
         elif self._code_hash != code_hash:
             raise Contradiction(f"{endpoint.name}: the registry's code is not what it was")
-        now = self._clock()
-        if now - self._verdicts_at >= VERDICTS_INTERVAL or self._has_verdicts(self.ledger.adopted_block, target.number):
-            facts = self.ledger.view(target.number)
-            for curator in self.config.curators:
-                if curator.block <= target.number:
-                    await check_verdicts(self.rpc, endpoint, target, curator.address, facts)
-            self._verdicts_at = now
+        await self._prove_verdicts(endpoint, target)
         self.counters.proofs += 1
+
+    async def _prove_verdicts(self, endpoint: Endpoint, target: Header) -> None:
+        """Nothing tells that a verdict was left out but its slot: all are looked at, if many only from time to time."""
+        now, facts = self._clock(), self.ledger.view(target.number)
+        told = self._has_verdicts(self.ledger.adopted_block, target.number)
+        due = told or now - self._verdicts_at >= VERDICTS_INTERVAL
+        for curator in self.config.curators:
+            keys = verdict_keys(curator.address, facts)
+            if curator.block <= target.number and (due or len(keys) <= SLOTS_AT_ONCE):
+                await check_verdicts(self.rpc, endpoint, target, curator.address, keys, facts)
+        if due:
+            self._verdicts_at = now
 
     async def _adopt(self, target: Header, final: int) -> None:
         follower = self._follower
@@ -457,12 +472,24 @@ class Watcher:
         except RpcError:
             final = None
         if final is not None:
-            return final
+            return await self._agreed_final(endpoint, final)
         if self.config.finality in ("finalized", "safe"):
             raise ChainError(f"{endpoint.name} does not know which block is final")
         head = await self._header(endpoint, "latest")
         depth = max(ASSUMED_FINAL_DEPTH, self._confirmations)
         return await self._header(endpoint, hex(max(head.number - depth, 0)))
+
+    async def _agreed_final(self, endpoint: Endpoint, own: Header) -> Header:
+        """The highest block that enough endpoints take for final, so that one which lags does not hold us up."""
+        need = self.config.quorum or min(2, len(self.rpc.endpoints))
+        if need <= 1 or own.number <= self._agreed or self.config.finality == "latest":
+            return own
+        heights = [own.number, *await final_heights(self.rpc, endpoint)]
+        if len(heights) < need:
+            return own
+        agreed = min(sorted(heights, reverse=True)[need - 1], own.number)
+        self._agreed = agreed
+        return own if agreed == own.number else await self._header(endpoint, hex(agreed))
 
     async def _header(self, endpoint: Endpoint, block: str) -> Header:
         header = await self._find_header(endpoint, block)

@@ -137,7 +137,7 @@ class OwnLook:
 async def open_trust(settings: Settings) -> AsyncIterator[TrustedNodes]:
     """The trusted set of this home folder, following the chain for as long as the block lasts."""
     chain = settings.chain()
-    with _own_checkpoint(settings, chain) as own:
+    with own_checkpoint(settings, chain) as own:
         async with TrustedNodes(own, read_policy(settings)) as trust:
             yield trust
 
@@ -172,7 +172,7 @@ def _height(endpoints: Sequence[str]) -> int:
 
 
 @contextmanager
-def _own_checkpoint(settings: Settings, chain: ChainConfig) -> Iterator[ChainConfig]:
+def own_checkpoint(settings: Settings, chain: ChainConfig) -> Iterator[ChainConfig]:
     """The configuration with a checkpoint that is ours alone."""
     with ExitStack() as stack:
         try:

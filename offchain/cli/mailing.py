@@ -84,19 +84,21 @@ class Wanted:
 
 async def send_all(settings: Settings, output: Output, outgoing: Outgoing) -> Sent:
     """Seal the lines and hand them to trusted servers. ConnectionLost if there are too few of those."""
+    from offchain.cli.knowledge import own_checkpoint
     from offchain.node import open_client
 
     key = node_key(settings)
-    async with open_client(
-        key, settings.chain(), settings.discovery(), settings.client(), settings.policy_path
-    ) as client:
-        output.note("looking for trusted mail servers")
-        if not await client.pool.wait_ready(outgoing.servers, outgoing.wait):
-            raise ConnectionLost(_too_few(client, outgoing.servers, outgoing.wait))
-        started = time.monotonic()
-        output.note(f"sealing {len(outgoing.lines):,} messages")
-        envelopes = await asyncio.to_thread(seal_lines, outgoing, key, client.mailbox.required_pow(), int(time.time()))
-        return await _post(client, output, envelopes, outgoing.copies, started)
+    with own_checkpoint(settings, settings.chain()) as chain:
+        async with open_client(key, chain, settings.discovery(), settings.client(), settings.policy_path) as client:
+            output.note("looking for trusted mail servers")
+            if not await client.pool.wait_ready(outgoing.servers, outgoing.wait):
+                raise ConnectionLost(_too_few(client, outgoing.servers, outgoing.wait))
+            started = time.monotonic()
+            output.note(f"sealing {len(outgoing.lines):,} messages")
+            envelopes = await asyncio.to_thread(
+                seal_lines, outgoing, key, client.mailbox.required_pow(), int(time.time())
+            )
+            return await _post(client, output, envelopes, outgoing.copies, started)
 
 
 def seal_lines(outgoing: Outgoing, key: PrivateKey, min_pow: float, now: int) -> list[Envelope]:
@@ -147,6 +149,7 @@ def fetch_all(settings: Settings, output: Output, wanted: Wanted, *, stream: boo
 
 
 async def _fetch_myself(settings: Settings, wanted: Wanted, printer: Printer) -> None:
+    from offchain.cli.knowledge import own_checkpoint
     from offchain.client.history import Query
     from offchain.client.keyring import PersonalKey, SharedKey
     from offchain.node import open_client
@@ -163,12 +166,13 @@ async def _fetch_myself(settings: Settings, wanted: Wanted, printer: Printer) ->
         cursor=wanted.cursor,
     )
     keys = [PersonalKey("own key", key)] if wanted.password is None else [SharedKey.from_password(wanted.password)]
-    async with (
-        open_client(key, chain, discovery, config, settings.policy_path) as client,
-        aclosing(client.mailbox.fetch(query, keys)) as events,
-    ):
-        async for event in events:
-            printer.take(mail_event(event))
+    with own_checkpoint(settings, chain) as own:
+        async with (
+            open_client(key, own, discovery, config, settings.policy_path) as client,
+            aclosing(client.mailbox.fetch(query, keys)) as events,
+        ):
+            async for event in events:
+                printer.take(mail_event(event))
 
 
 class Printer:

@@ -24,9 +24,8 @@ def reference() -> str:
 
 
 def _commands(command: click.Command, name: str, parent: click.Context | None) -> Iterator[tuple[str, click.Context]]:
-    context = click.Context(
-        command, info_name=name.rpartition(" ")[2], parent=parent, terminal_width=WIDTH, max_content_width=WIDTH
-    )
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent, **settings)
     yield name, context
     if isinstance(command, click.Group):
         for each in command.list_commands(context):

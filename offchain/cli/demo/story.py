@@ -136,13 +136,13 @@ class Story:
             report.check(
                 f"{name} is listed by provider {provider}",
                 await chain.is_listed(stage, provider, player.address),
-                f"node {player.address[:10]}.., its own key agreed",
+                f"node {player.node_id[:10]}.., address {player.address[:10]}.., its own key agreed",
             )
         impostor = self._players["impostor"]
         report.check(
             "impostor is listed by nobody",
             not await chain.is_known(stage, impostor.address),
-            impostor.address[:10] + "..",
+            f"node {impostor.node_id[:10]}..",
         )
 
     # 3
