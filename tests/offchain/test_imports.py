@@ -41,6 +41,8 @@ CODECS_AND_MACHINES = [
     "client/pool_machine.py",
     "client/finder_machine.py",
     "client/history.py",
+    "client/cross_check.py",
+    "client/clock_watch.py",
     "client/keyring.py",
     "contact.py",
     "enode.py",

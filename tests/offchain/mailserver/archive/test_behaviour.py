@@ -228,6 +228,7 @@ def test_counts_and_says_what_is_kept(archive):
 
 
 def test_nothing_works_after_closing(archive):
+    archive.add_many([sample(MARCH, 1)])
     archive.close()
 
     with pytest.raises(StorageError, match="closed"):
