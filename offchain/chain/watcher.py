@@ -20,7 +20,7 @@ from offchain.chain.facts import Facts
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
 from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
 from offchain.chain.heads import Hints, Subscription, poll
-from offchain.chain.ledger import EVERYTHING, Block, Chunk, Ledger, Touched
+from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
 from offchain.chain.prover import (
     SLOTS_AT_ONCE,
     Contradiction,
@@ -110,6 +110,8 @@ class Watcher:
         self.alarm: str | None = None
         self.problem: str | None = None
         """Why the last session ended; None while one runs."""
+        self.caught_up = False
+        """Whether the head was reached since the start."""
         self.proven: Proven | None = None
         self.final: Header | None = None
         """The last block of the ledger's stage."""
@@ -230,9 +232,12 @@ class Watcher:
         assert self.final is not None
         self._follower = Follower(self.final, [block.header for block in self.ledger.blocks])
         self._verdicts_at = 0.0
-        await self._settle(endpoint)
+        if self.config.finality in ("finalized", "safe"):
+            await self._settle(endpoint)  # There is no need to know the head first.
+        await self._advance(endpoint, await self._header(endpoint, "latest"))
         self.problem = None
-        self._hints.put(None)
+        self.caught_up = True
+        self._tell(NOTHING)
         while True:
             header = await self._hints.get()
             if header is None:

@@ -72,7 +72,7 @@ class TrustedNodes:
         self._task: asyncio.Task[None] | None = None
         self._consumers: list[_Consumer] = []
         self._news = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self.progress: Progress | None = None
         """How far the backfill is; None if there was none."""
 
@@ -123,6 +123,11 @@ class TrustedNodes:
         return self.trusted_set.state()
 
     @property
+    def caught_up(self) -> bool:
+        """Whether this process has seen the head of the chain, and not only what an earlier one stored."""
+        return self._watcher is not None and self._watcher.caught_up
+
+    @property
     def policy(self) -> Policy:
         """The user's choice."""
         return self.trusted_set.policy
@@ -171,6 +176,7 @@ class TrustedNodes:
                 "head": watcher.head,
                 "final": watcher.final.number if watcher.final else None,
                 "registryVersion": watcher.ledger.commitment.version,
+                "caughtUp": watcher.caught_up,
                 "problem": watcher.problem,
                 "subscribed": watcher.subscription is not None and watcher.subscription.connected,
                 "agreeing": counters.agreeing,
@@ -219,8 +225,11 @@ class TrustedNodes:
                 await self._news.wait()
 
     async def ready(self, seconds: float = 60.0) -> None:
-        """Return once the state is FRESH. TimeoutError if it is not in time."""
-        await self.wait_for(lambda trusted: trusted.state is Freshness.FRESH, seconds)
+        """Return once the head was reached and the state is FRESH. TimeoutError if they are not in time.
+
+        What an earlier process had proven is served before that.
+        """
+        await self.wait_for(lambda trusted: trusted.caught_up and trusted.state is Freshness.FRESH, seconds)
 
     # Inside
 
@@ -229,12 +238,12 @@ class TrustedNodes:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(watcher.run())
                 tasks.create_task(self._keep_time())
-        except* LocalError as group:
-            self._failure = group.exceptions[0]
-            log.error("the chain is no longer followed: %s", self._failure)
-        except* Exception as group:
-            self._failure = group.exceptions[0]
-            log.exception("the chain is no longer followed")
+        except ExceptionGroup as group:
+            self._failure = _first(group)
+            if isinstance(self._failure, LocalError):
+                log.error("the chain is no longer followed: %s", self._failure)
+            else:
+                log.exception("the chain is no longer followed")
         finally:
             self._wake()
 
@@ -276,3 +285,10 @@ class TrustedNodes:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _first(error: Exception) -> Exception:
+    """The error itself, out of the groups that tasks wrap around it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
