@@ -152,6 +152,24 @@ class MailserverConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """One node of a kind that is registered in `offchain.node.kinds`."""
+
+    data: Path
+    """Folder for whatever it keeps."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """TCP port; 0 takes a free one."""
+
+    contact: str = "mailto:operator@example.invalid"
+    """Where others may complain of what it does."""
+
+    lan: bool = False
+    """Also deal with addresses that are not on the internet. For one machine or one LAN."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """What an app's client keeps ready."""
 
