@@ -13,6 +13,7 @@ key signs its number.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from offchain.errors import DecodeError
@@ -123,6 +124,15 @@ class Possession:
             "r": _hex(self.r),
             "vs": _hex(self.vs),
         }
+
+    @classmethod
+    def parse(cls, text: bytes | str) -> Possession:
+        """The proof in the text of a document; PossessionError for anything else."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise PossessionError(f"the document is no JSON: {error}") from None
+        return cls.from_json(document)
 
     @classmethod
     def from_json(cls, document: object) -> Possession:

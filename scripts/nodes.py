@@ -13,7 +13,6 @@ A proof is what `waypost node authorize` writes. Options: see scripts/session.py
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -120,14 +119,13 @@ def read_proof(source) -> tuple[str, Possession]:
     """A proof and where it came from; Refusal if it is none."""
     where = "proof" if isinstance(source, dict) else str(source)
     try:
-        document = source if isinstance(source, dict) else json.loads(Path(str(source)).read_text())
-        return where, Possession.from_json(document)
+        if isinstance(source, dict):
+            return where, Possession.from_json(source)
+        return where, Possession.parse(Path(str(source)).read_bytes())
     except OSError as error:
         raise Refusal(f"{where} cannot be read: {error.strerror}") from None
     except PossessionError as error:
         raise Refusal(f"{where}: {error}") from None
-    except ValueError as error:
-        raise Refusal(f"{where} is no JSON: {error}") from None
 
 
 def fault(proof: Possession, registry, provider: int, kind: int) -> str | None:

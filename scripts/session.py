@@ -91,10 +91,14 @@ class Session:
 def command(function):
     """Make a function a command: words from the shell become options, a refusal ends a run with one line."""
 
+    signature = inspect.signature(function)
+    own = {name for name, parameter in signature.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    known = own | set(inspect.signature(Session.open).parameters)
+
     @functools.wraps(function)
     def run(*words, **options):
         try:
-            positional, named = split_words(words)
+            positional, named = split_words(words, known)
             return function(*positional, **{**named, **options})
         except Refusal as refusal:
             if CONFIG.mode != "run":
@@ -103,17 +107,15 @@ def command(function):
         except TypeError as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise  # not about our arguments
-            usage = f"{function.__name__}{inspect.signature(function)}"
             if CONFIG.mode != "run":
                 raise
-            sys.exit(f"usage: {usage}\n{error}")
+            sys.exit(f"usage: {function.__name__}{signature}\n{error}")
 
     return run
 
 
-def split_words(words) -> tuple[list, dict]:
+def split_words(words, known: set[str]) -> tuple[list, dict]:
     """Positional arguments and `name=value` options; only words that start with a known option's name are those."""
-    known = set(inspect.signature(Session.open).parameters) | {"expires", "until", "kind", "batch", "record", "start"}
     positional, named = [], {}
     for word in words:
         name, equals, value = word.partition("=") if isinstance(word, str) else ("", "", "")

@@ -11,6 +11,7 @@ contract EventSource is CommittedLog {
     event NodesAdded(
         uint256 indexed providerId, uint256 indexed kind, uint256 version, uint256 expiresAt, bytes32[] nodeIds
     );
+    event NodesRemoved(uint256 indexed providerId, uint256 indexed kind, uint256 version, uint8 reason, address[] nodes);
 
     uint256 private _nodes;
 
@@ -36,5 +37,15 @@ contract EventSource is CommittedLog {
             _commit(version, abi.encode(NodesAdded.selector, 1, 1), abi.encode(version, expiresAt, nodeIds));
         }
         _nodes = next;
+    }
+
+    /// @notice Remove a node.
+    function removeNode(address node) external {
+        address[] memory nodes = new address[](1);
+        nodes[0] = node;
+
+        uint32 version = _nextVersion();
+        emit NodesRemoved(1, 1, version, 0, nodes);
+        _commit(version, abi.encode(NodesRemoved.selector, 1, 1), abi.encode(version, 0, nodes));
     }
 }

@@ -114,6 +114,7 @@ class Facts:
 
     def __init__(self, below: Facts | None = None) -> None:
         self.below = below
+        self._chain: tuple[Facts, ...] = (self,) if below is None else (self, *below._layers())
         self.listings: dict[NodeAddress, Listing | None] = {}
         self.removals: dict[NodeAddress, Removal | None] = {}
         self.verdicts: dict[VerdictKey, Verdict | None] = {}
@@ -250,12 +251,9 @@ class Facts:
         """The nodes whose listing in the base is not what this layer sees."""
         return {node for layer in self._layers()[:-1] for node in layer.listings}
 
-    def _layers(self) -> list[Facts]:
+    def _layers(self) -> tuple[Facts, ...]:
         """From this one down."""
-        layers = [self]
-        while layers[-1].below is not None:
-            layers.append(layers[-1].below)
-        return layers
+        return self._chain
 
     def _nodes_added(self, event: NodesAdded) -> None:
         at = event.at

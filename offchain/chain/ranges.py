@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from offchain.chain.events import TOPICS, PlainLog, RawLog, plain_log
+from offchain.chain import events
+from offchain.chain.events import TOPICS, PlainLog, RawLog
 from offchain.chain.ledger import Chunk
 from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, Unreachable
 from offchain.errors import DecodeError
@@ -143,6 +144,6 @@ class Backfill:
 def plain_logs(endpoint: Endpoint, raws: list[RawLog]) -> tuple[PlainLog, ...]:
     """Logs as bytes; BadAnswer if the endpoint's are not logs."""
     try:
-        return tuple([plain_log(raw) for raw in raws])
+        return events.plain_logs(raws)
     except DecodeError as error:
         raise BadAnswer(f"{endpoint.name}: {error}") from None

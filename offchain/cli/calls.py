@@ -6,8 +6,8 @@ registry), never to decide whom to trust.
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
@@ -55,7 +55,7 @@ def request(endpoint: str, method: str, parameters: list[object]) -> object:
     try:
         with urllib.request.urlopen(post, timeout=TIMEOUT) as response:
             document = json.loads(response.read(MAX_ANSWER))
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
         raise ChainError(f"{endpoint} did not answer: {error}") from None
     if not isinstance(document, dict) or "result" not in document:
         fault = document.get("error") if isinstance(document, dict) else document

@@ -132,13 +132,9 @@ def run_daemon(settings: Settings, output: Output) -> None:
     from offchain.node import open_client
     from offchain.web.api import serve_api
 
-    key, chain, discovery, client, http_config = (
-        node_key(settings),
-        settings.chain(),
-        settings.discovery(),
-        settings.client(),
-        settings.http(),
-    )
+    chain, discovery = settings.chain(), settings.discovery()
+    client, http_config = settings.client(), settings.http()
+    key = node_key(settings)  # last: it makes a key at first use, which a mistake in the configuration should not leave
 
     async def service(stop: Stop) -> None:
         async with (

@@ -37,6 +37,9 @@ from offchain.web import views
 Document = dict[str, Any]
 T = TypeVar("T")
 
+ADDRESS_SIZE = 20
+"""Bytes of a node's name in the registry."""
+
 
 class Knowledge(Protocol):
     """What is asked of it; answers are documents."""
@@ -57,14 +60,16 @@ class Knowledge(Protocol):
 def learn(settings: Settings, output: Output, wait: float) -> Knowledge:
     """The best knowledge there is."""
     daemon = find_daemon(settings)
-    return OwnLook(settings, output, wait) if daemon is None else Served(daemon)
+    own_look = OwnLook(settings, output, wait)
+    return own_look if daemon is None else Served(daemon, own_look)
 
 
 class Served:
     """What the running client knows."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, own_look: Knowledge) -> None:
         self._daemon = daemon
+        self._own_look = own_look
 
     def status(self) -> Document:
         """See Knowledge."""
@@ -77,9 +82,9 @@ class Served:
         return {"state": self._state(), **self._daemon.get("/v1/nodes", kind=kind)}
 
     def verify(self, kind: Kind, identity: bytes) -> Document:
-        """See Knowledge."""
-        if len(identity) == 20:
-            raise ConfigError("`waypost serve` is asked by node id, enode or record; an address alone is not enough")
+        """See Knowledge. The interface of the running client takes no address: the registry is looked at for that."""
+        if len(identity) == ADDRESS_SIZE:
+            return self._own_look.verify(kind, identity)
         found = self._daemon.get("/v1/verify", kind=kind, node=identity.hex())
         return {"state": self._state(), **found}
 

@@ -87,8 +87,9 @@ async def send_all(settings: Settings, output: Output, outgoing: Outgoing) -> Se
     from offchain.cli.knowledge import own_checkpoint
     from offchain.node import open_client
 
+    config = settings.chain()
     key = node_key(settings)
-    with own_checkpoint(settings, settings.chain()) as chain:
+    with own_checkpoint(settings, config) as chain:
         async with open_client(key, chain, settings.discovery(), settings.client(), settings.policy_path) as client:
             output.note("looking for trusted mail servers")
             if not await client.pool.wait_ready(outgoing.servers, outgoing.wait):
@@ -155,8 +156,8 @@ async def _fetch_myself(settings: Settings, wanted: Wanted, printer: Printer) ->
     from offchain.node import open_client
     from offchain.web.views import mail_event
 
-    key = node_key(settings)
     chain, discovery, config = settings.chain(), settings.discovery(), settings.client()
+    key = node_key(settings)
     query = Query(
         topics=tuple(map(topic_of_name, wanted.topics)),
         lower=wanted.lower,

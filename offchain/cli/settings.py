@@ -184,7 +184,7 @@ def read_deployment(path: Path) -> Deployment:
     """The content of a deployment file; ConfigError says what is wrong with it."""
     try:
         document = json.loads(_read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from None
     try:
         contracts = {
@@ -410,7 +410,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, obj
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 

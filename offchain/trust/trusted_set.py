@@ -327,7 +327,7 @@ class TrustedSet:
     ) -> list[TrustChange]:
         """What a consumer who knew the one view must be told to know the other."""
         changes: list[TrustChange] = []
-        reasons: dict[tuple[ProviderId, int], str] = {}
+        reasons: dict[tuple[ProviderId, KindId, Kind, bool], str] = {}
         for kind in sorted({*before, *self._until}):
             old, new = before.get(kind, _NOBODY), self._until.get(kind, _NOBODY)
             if not served:
@@ -336,19 +336,35 @@ class TrustedSet:
                 new = {node: end for node, end in new.items() if end == FOREVER}
             for node_id in old:
                 if node_id not in new:
-                    reason = self.explain(kind, node_id).summary
+                    reason = self._reason(kind, node_id, False, reasons, now)
                     changes.append(TrustChange(kind, node_id, False, reason, block, now))
             for node_id in new:
                 if node_id not in old:
-                    changes.append(TrustChange(kind, node_id, True, self._reason(kind, node_id, reasons), block, now))
+                    reason = self._reason(kind, node_id, True, reasons, now)
+                    changes.append(TrustChange(kind, node_id, True, reason, block, now))
         return changes
 
-    def _reason(self, kind: Kind, node_id: NodeId, known: dict[tuple[ProviderId, int], str]) -> str:
-        """Why a node is trusted. Thousands come with one provider and one block: they share a sentence."""
-        listing = self.adopted.listing(node_address(node_id))
-        if listing is None or self._until[kind][node_id] == FOREVER:
+    def _reason(
+        self,
+        kind: Kind,
+        node_id: NodeId,
+        trusted: bool,
+        known: dict[tuple[ProviderId, KindId, Kind, bool], str],
+        now: float,
+    ) -> str:
+        """Why a node is trusted, or not. Thousands change for what concerns their provider: they share a sentence."""
+        node = node_address(node_id)
+        listing = self.adopted.listing(node)
+        if (
+            listing is None
+            or listing.node_id != node_id
+            or listing.expires_at <= now
+            or node_id in self.policy.blocked_nodes
+            or self._until.get(kind, _NOBODY).get(node_id) == FOREVER
+            or (self.head is not self.adopted and self.head.listing(node) != listing)
+        ):
             return self.explain(kind, node_id).summary
-        key = (listing.origin.provider, listing.origin.block)
+        key = (listing.origin.provider, listing.origin.kind, kind, trusted)
         if key not in known:
             known[key] = self.explain(kind, node_id).summary
         return known[key]

@@ -1,6 +1,10 @@
 """Contacts: made from records and enodes, refused where nobody can be called."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from offchain.contact import Contact, ContactError, Source
 from offchain.enr import Enr
@@ -64,3 +68,21 @@ def test_reads_enodes_and_records_as_people_paste_them():
 def test_refuses_other_text_with_a_decode_error(text):
     with pytest.raises(DecodeError):
         Contact.parse(text)
+
+
+@given(text=st.text() | st.text().map("enr:{}".format) | st.text().map("enode://{}".format))
+def test_noise_is_refused_with_a_decode_error(text):
+    with pytest.raises(DecodeError):
+        Contact.parse(text)
+
+
+@given(
+    extra=st.dictionaries(
+        st.sampled_from(["ip", "tcp", "udp", "ip6", "tcp6", "udp6"]), st.binary(max_size=20), max_size=6
+    )
+)
+def test_any_entries_of_a_signed_record_are_a_place_to_call_or_a_decode_error(extra):
+    with contextlib.suppress(DecodeError):
+        contact = Contact.from_enr(Enr.create(KEY, 1, extra=extra))
+        assert 0 < contact.tcp < 65_536
+        assert not contact.ip.is_multicast

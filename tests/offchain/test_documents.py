@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from offchain.cli.main import COMMANDS, waypost
 from offchain.cli.reference import reference
+from offchain.cli.settings import load
 
 ROOT = Path(__file__).parents[2]
 SPECIFICATION = ROOT / "docs" / "specification.md"
@@ -85,6 +87,36 @@ def test_every_command_shown_exists_and_has_its_options(line):
             options |= {name for parameter in command.params for name in parameter.opts}
     shown = {word.partition("=")[0] for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", line)}
     assert shown <= options | {"--help", "--version"}, shown - options
+
+
+def blocks(*wanted):
+    """The code blocks in one of these languages, with the document they stand in."""
+    for document in DOCUMENTS:
+        for number, (language, block) in enumerate(CODE_BLOCK.findall(document.read_text())):
+            if language in wanted:
+                yield pytest.param(block, id=f"{document.name}#{number}")
+
+
+@pytest.mark.parametrize("block", list(blocks("toml")))
+def test_every_configuration_shown_is_taken(tmp_path, block):
+    (tmp_path / "config.toml").write_text(block)
+
+    assert load(tmp_path, environment={}).values
+
+
+@pytest.mark.parametrize("block", list(blocks("python")))
+def test_every_program_shown_uses_what_there_is(block):
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("offchain"):
+            module = importlib.import_module(str(node.module))
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == [], node.module
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_script_shown_has_its_function(document):
+    for block in CODE_BLOCK.findall(document.read_text()):
+        for file, function in re.findall(r"brownie run (\w+) ([a-z_]\w*)(?![\w=])", block[1]):
+            assert function in names_in(f"scripts/{file}.py"), f"brownie run {file} {function}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

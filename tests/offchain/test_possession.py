@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from eth_account.messages import encode_typed_data
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from offchain.hashing import keccak256
@@ -144,6 +144,22 @@ json_values = st.recursive(
 def test_noise_is_no_proof(document):
     with pytest.raises(PossessionError):
         Possession.from_json(document)
+
+
+@given(text=st.binary(max_size=200) | st.text(max_size=200))
+@example(text="[" * 100_000)
+@example(text="9" * 5_000)
+@example(text=b"\xff\xfe")
+def test_noise_as_text_is_no_proof(text):
+    with pytest.raises(PossessionError):
+        Possession.parse(text)
+
+
+@given(agreed=terms())
+def test_a_proof_is_the_same_after_its_travel_as_text(agreed):
+    proof = authorize(KEY, agreed)
+
+    assert Possession.parse(json.dumps(proof.to_json())) == proof
 
 
 @given(data=st.data(), value=json_values)

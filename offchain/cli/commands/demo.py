@@ -31,11 +31,11 @@ def demo(text: Path | None, count: int, keep: bool) -> None:
     server killed. Every actor is a process, started with the commands that an operator would use. Each step is checked.
     Nothing outside a temporary folder is changed, and nothing is left running.
     """
-    from offchain.cli.demo.actors import ActorFailed
-    from offchain.cli.demo.report import CheckFailed, Report
+    from offchain.cli.demo.report import Report
     from offchain.cli.demo.stage import Stage
     from offchain.cli.demo.story import STEPS, perform, read_lines, sweep
     from offchain.cli.running import run
+    from offchain.errors import WaypostError
 
     state = state_of()
     lines = read_lines(text or TEXT, count)
@@ -44,9 +44,14 @@ def demo(text: Path | None, count: int, keep: bool) -> None:
     folder = Path(tempfile.mkdtemp(prefix="waypost-demo-"))
     report = Report(state.output, STEPS, folder)
     try:
-        left = run(lambda: perform(Stage(folder), report, lines))
-        held = report.end() and not left
-    except (CheckFailed, ActorFailed) as fault:
+        stage = Stage(folder)
+    except WaypostError:
+        sweep(folder)
+        raise
+    try:
+        left = run(lambda: perform(stage, report, lines))
+        held = report.end(f"still running: processes {', '.join(map(str, left))}" if left else None)
+    except WaypostError as fault:  # a check that did not hold, an actor that ended, a chain that did not answer
         report.conclude(str(fault))
         state.output.note(f"The folders and logs are kept: {folder}")
         raise Failed(Exit.ERROR) from None

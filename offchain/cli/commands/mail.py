@@ -20,6 +20,8 @@ MAX_LINES = 100_000
 
 DAY = 24 * 3600
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
+_DIGITS = 12
+"""Characters of the longest time that is read."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 
 
@@ -194,9 +196,9 @@ def _password(path: Path) -> str:
 
 def _moment(text: str, now: int) -> int:
     """A Unix time, from one or from how long ago it was."""
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
         return int(text)
-    match = _DURATION.fullmatch(text)
+    match = _DURATION.fullmatch(text) if len(text) <= _DIGITS else None
     if match is None:
         raise click.UsageError(f"{text!r} is not a Unix time, nor a number and s, m, h or d")
     return max(0, now - int(float(match[1]) * _UNITS[match[2]]))

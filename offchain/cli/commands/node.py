@@ -161,12 +161,9 @@ def authorize_command(
 def check_proof(file: Path) -> None:
     """Check a possession proof that an operator handed over, before paying for a transaction."""
     try:
-        proof = Possession.from_json(json.loads(file.read_bytes()))
-    except PossessionError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{file} is not JSON: {error}") from None
-    terms = proof.terms
+        terms = Possession.parse(file.read_bytes()).terms
+    except PossessionError as error:
+        raise PossessionError(f"{file}: {error}") from None
     left = terms.deadline - int(time.time())
     if left <= 0:
         raise PossessionError(f"the proof's deadline passed {-left} s ago; the operator must make a new one")

@@ -93,15 +93,15 @@ class Report:
         """Note a measurement."""
         self.figures[name] = (value, unit)
 
-    def end(self) -> bool:
+    def end(self, fault: str | None = None) -> bool:
         """Close the last step, print the table; whether everything held."""
         self._finish()
-        return self.conclude()
+        return self.conclude(fault)
 
     def conclude(self, fault: str | None = None) -> bool:
         """Print the table as things stand; whether everything held."""
         seconds = time.monotonic() - self._started
-        complete = len(self.steps) == self._total and all(step.held for step in self.steps)
+        complete = fault is None and len(self.steps) == self._total and all(step.held for step in self.steps)
         rows = [
             (str(step.number), step.title, "held" if step.held else "FAILED", f"{step.seconds:.1f} s")
             for step in self.steps

@@ -18,7 +18,7 @@ def logs_of(registry):
 
 @pytest.fixture
 def history(registry, provider, rival_provider, admin, operator, guardian, newcomer, stranger, rival, agree, expiry):
-    """Every event of the interface at least once."""
+    """Every event of the interface at least once, those on nodes for two providers and two kinds."""
     fleet = nodes(4)
     names = addresses(fleet)
     registry.createKind("pushserver", {"from": stranger})
@@ -26,6 +26,7 @@ def history(registry, provider, rival_provider, admin, operator, guardian, newco
     registry.addNodes(provider, MAILSERVERS, expiry, agree(provider, fleet[:3]), {"from": operator})
     registry.addNodes(rival_provider, 2, expiry, agree(rival_provider, fleet[3:], kind=2), {"from": rival})
     registry.renewNodes(provider, MAILSERVERS, expiry + 5, names[:2], {"from": operator})
+    registry.renewNodes(rival_provider, 2, expiry + 5, names[3:], {"from": rival})
     registry.publishEnr(names[0], 3, b"\xf8record", {"from": operator})
     registry.publishEnr(names[1], 1, b"", {"from": operator})
     registry.removeNodes(provider, MAILSERVERS, names[1:2], names[2:3], {"from": operator})
@@ -39,6 +40,7 @@ def history(registry, provider, rival_provider, admin, operator, guardian, newco
     chain.sleep(101 * DAY)
     chain.mine()
     registry.pruneNodes(provider, MAILSERVERS, names[2:3], [ZERO_ADDRESS], {"from": stranger})
+    registry.pruneNodes(rival_provider, 2, names[3:], [ZERO_ADDRESS], {"from": stranger})
     return fleet
 
 

@@ -8,7 +8,7 @@ from scripts.session import Refusal, Session, moment, sender_of, split_words
 def test_words_with_a_known_name_are_options():
     words = ("1", "https://x.example/?a=b", "dry_run=yes", "--account=ops", "expires=90d")
 
-    assert split_words(words) == (
+    assert split_words(words, {"dry_run", "account", "expires"}) == (
         ["1", "https://x.example/?a=b"],
         {"dry_run": "yes", "account": "ops", "expires": "90d"},
     )

@@ -11,6 +11,7 @@ import pytest
 
 from offchain.cli import daemon as daemon_module
 from offchain.cli.daemon import Daemon, DaemonRefused, announced, find_daemon, lock_home
+from offchain.cli.output import Output
 from offchain.cli.settings import load
 from offchain.errors import ConfigError, ConnectionLost
 
@@ -18,6 +19,13 @@ from offchain.errors import ConfigError, ConnectionLost
 @pytest.fixture
 def settings(tmp_path):
     return load(tmp_path, environment={})
+
+
+def test_a_mistake_in_the_configuration_leaves_no_key_behind(settings):
+    with pytest.raises(ConfigError, match="no network is chosen"):
+        daemon_module.run_daemon(settings, Output())
+
+    assert not settings.key_path().exists()
 
 
 class Answer:

@@ -98,6 +98,8 @@ def test_variables_of_others_are_left_alone(home):
         ('[discovery]\nbootnodes = ["enode://"]\n', "is not a record"),
         ('[client]\nkind = "Mail"\n', "kind: 'Mail' is not a kind"),
         ("[chain\n", "is not TOML"),
+        ("a = " + "[" * 100_000, "is not TOML"),
+        ("a = " + "9" * 5_000, "is not TOML"),
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(home, text, said):
@@ -150,6 +152,15 @@ def test_a_damaged_deployment_is_refused(home, change):
         read_deployment(path)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5_000])
+def test_a_deployment_that_is_no_json_is_refused(home, text):
+    path = home / "deployments" / "testnet.json"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match="is not JSON"):
+        read_deployment(path)
+
+
 def test_a_deployment_without_a_registry_is_of_no_use(home):
     path = home / "deployments" / "testnet.json"
     path.write_text(json.dumps({**DEPLOYMENT, "contracts": {}}))
@@ -187,3 +198,16 @@ def test_any_value_is_taken_or_refused_in_words(section, data, value):
 
     with contextlib.suppress(ConfigError):
         load(Path("/nonexistent"), environment={}, overrides={section: {key: value}})
+
+
+@given(noise=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_a_file_or_refused_in_words(tmp_path_factory, noise):
+    home = tmp_path_factory.getbasetemp() / "noise"
+    home.mkdir(exist_ok=True)
+    for name in ("config.toml", "deployment.json"):
+        (home / name).write_bytes(noise)
+
+    with contextlib.suppress(ConfigError):
+        load(home, environment={})
+    with pytest.raises(ConfigError):
+        read_deployment(home / "deployment.json")
