@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import click
 
 from offchain.cli.context import State, common_options, state_of
+from offchain.cli.options import overrides
 from offchain.cli.output import SCHEMA_VERSION, Exit, Failed
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,7 +118,7 @@ def import_(file: str, data: str | None, database: str | None) -> None:
 
     state = state_of()
     with _opened(state, data, database) as opened, click.open_file(file, "rb") as source:
-        count, new = tools.import_(opened, source, _progress(state, "read"))
+        count, new = tools.import_(opened, cast(BinaryIO, source), _progress(state, "read"))
     document: dict[str, object] = {"schemaVersion": SCHEMA_VERSION, "envelopes": count, "new": new}
     state.output.answer(document, f"{count:,} envelopes read, {new:,} of them new")
 
@@ -127,8 +128,7 @@ def _opened(state: State, data: str | None, database: str | None) -> Iterator[An
     """The archive of the configuration, or of the options."""
     from offchain.mailserver.archive import open_archive
 
-    given = {name: value for name, value in (("data", data), ("database", database)) if value is not None}
-    config = state.settings({"mailserver": given} if given else None).mailserver()
+    config = state.settings(overrides({}, mailserver={"data": data, "database": database})).mailserver()
     opened = open_archive(config)
     try:
         yield opened

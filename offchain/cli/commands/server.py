@@ -23,6 +23,7 @@ from offchain.cli.options import bootnode_option, chain_options, host_option, ke
 @click.pass_context
 def mailserver(
     ctx: click.Context,
+    /,
     key_path: Path | None,
     host: str | None,
     port: int | None,

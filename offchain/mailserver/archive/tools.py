@@ -75,7 +75,7 @@ def check(archive: Archive, progress: Progress = lambda count: None) -> Report:
             continue
         if position(envelope.sent, envelope.hash) != at:
             report.fault(f"{where}: holds an envelope of another time or hash")
-        elif report.envelopes % SAMPLE == 1:
+        elif (report.envelopes - 1) % SAMPLE == 0:
             report.looked_up += 1
             before = (int.from_bytes(at, "big") - 1).to_bytes(len(at), "big") if any(at) else b""
             query = Query(envelope.sent, envelope.sent, (envelope.topic,), None, 1, before)

@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -97,7 +98,7 @@ def test_a_sound_archive_is_found_to_be(archive, monkeypatch):
 @pytest.mark.parametrize(
     ("break_it", "complaint"),
     [
-        (lambda archive, at: archive.kept.update({at: type("Bad", (), {"raw": b"\xc0", "topic": b"", "sent": 0})}), "at"),
+        (lambda archive, at: archive.kept.update({at: SimpleNamespace(raw=b"\xc0", topic=b"", sent=0)}), "at"),
         (lambda archive, at: archive.kept.update({at: MAILS[5]}), "another time or hash"),
         (lambda archive, at: setattr(archive, "get_many", lambda many: [None] * len(many)), "not there"),
     ],
