@@ -60,7 +60,7 @@ test-contracts: setup ## Contracts under Brownie on a local chain
 	brownie test
 
 test-system: setup ## A chain, nodes and a client; foreign implementations as peers
-	$(PYTEST) -q tests/system tests/interop
+	$(PYTEST) -q -rs tests/system tests/interop
 
 lint: setup ## ruff
 	ruff check .

@@ -359,32 +359,36 @@ class Checkpoint:
 
     def _absorb_listings(self, absorbed: Absorbed) -> None:
         """Rewrite the rows of nodes that were, or now are, listed and expire together."""
-        left: dict[_Row, set[NodeId]] = defaultdict(set)
-        for listing in absorbed.replaced:
-            left[listing.origin.block, listing.origin.log_index, listing.expires_at].add(listing.node_id)
         came: dict[_Row, list[NodeId]] = {}
-        origins: dict[_Row, Origin] = {}
-        row, last, nodes = None, None, []
+        origins: list[Origin] = []
+        last: Origin | None = None
+        row, nodes = (0, 0, 0), []
         for entry in absorbed.layer.listings.values():
             if entry is None:
                 continue
-            origin = entry.origin
-            if origin is not last or row is None or row[2] != entry.expires_at:
-                last, row = origin, (origin.block, origin.log_index, entry.expires_at)
-                origins[row] = origin
-                nodes = came.setdefault(row, [])
+            if entry.origin is not last or row[2] != entry.expires_at:
+                last = entry.origin
+                row = (last.block, last.log_index, entry.expires_at)
+                if row in came:
+                    nodes = came[row]
+                else:
+                    nodes = came[row] = []
+                    origins.append(last)
             nodes.append(entry.node_id)
-        known = self._db.execute("SELECT EXISTS (SELECT 1 FROM listing)").fetchone()[0]
-        if known:
-            for each in left.keys() | came.keys():
-                self._merge_row(each, left.get(each, set()), came)
+        rows = list(zip(came, origins, strict=True))
+        if self._db.execute("SELECT EXISTS (SELECT 1 FROM listing)").fetchone()[0]:
+            self._merge_rows(absorbed.replaced, came)
         self._db.executemany(
             "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (*each, origins[each].provider, origins[each].kind, origins[each].tx, b"".join(came[each]))
-                for each in sorted(came)
-            ],
+            [(*each, origin.provider, origin.kind, origin.tx, b"".join(came[each])) for each, origin in rows],
         )
+
+    def _merge_rows(self, replaced: Iterable[Listing], came: dict[_Row, list[NodeId]]) -> None:
+        left: dict[_Row, set[NodeId]] = defaultdict(set)
+        for listing in replaced:
+            left[listing.origin.block, listing.origin.log_index, listing.expires_at].add(listing.node_id)
+        for row in left.keys() | came.keys():
+            self._merge_row(row, left.get(row, set()), came)
 
     def _merge_row(self, row: _Row, left: set[NodeId], came: dict[_Row, list[NodeId]]) -> None:
         """Take nodes that left out of a row in the table, and put the others of that row with those that come."""

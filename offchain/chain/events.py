@@ -99,7 +99,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     tx: bytes
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """What all events have."""
 
     at: Position

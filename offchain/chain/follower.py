@@ -118,10 +118,20 @@ class Follower(Generic[Body]):
             return None
         if not self._joined:
             return WantHeader(self._branch[-1].parent)
-        for header in reversed(self._branch):
-            if header.hash not in self._bodies:
-                return WantBody(header)
-        raise AssertionError("a complete branch was not taken")
+        return WantBody(self.lacking()[0])
+
+    def gap(self) -> tuple[int, int] | None:
+        """The heights between our head and the branch, first and last: what a chain that only grew would fill."""
+        if not self._branch or self._joined:
+            return None
+        first, last = self.head.number + 1, self._branch[-1].number - 1
+        return (first, last) if first <= last else None
+
+    def lacking(self) -> list[Header]:
+        """The blocks of a joined branch whose logs are missing, lowest first."""
+        if not self._joined:
+            return []
+        return [header for header in reversed(self._branch) if header.hash not in self._bodies]
 
     def take_header(self, header: Header) -> None:
         """A header that was wanted. BrokenBranch if it is not the one."""

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from offchain.chain.branch import WORTH_IT, BranchSource
 from offchain.chain.checkpoint import Checkpoint, Identity, Proven
 from offchain.chain.commitment import Commitment, MissingEventError
-from offchain.chain.events import PlainLog, RawLog
+from offchain.chain.events import PlainLog
 from offchain.chain.facts import Facts
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
 from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
@@ -30,12 +31,15 @@ from offchain.chain.prover import (
     final_heights,
     verdict_keys,
 )
-from offchain.chain.ranges import Backfill, block_filter, plain_logs
+from offchain.chain.ranges import Backfill
 from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
 from offchain.config import ChainConfig
 from offchain.errors import ChainError, ConfigError, DecodeError
 
 log = logging.getLogger("offchain.chain")
+
+Logs = tuple[PlainLog, ...]
+"""Of one block."""
 
 WALK_LIMIT = 64
 """Blocks behind up to which the chain is walked parent by parent; beyond, by ranges."""
@@ -126,7 +130,7 @@ class Watcher:
             [curator.address for curator in config.curators],
             min([config.registry.block, *(curator.block for curator in config.curators)]),
         )
-        self._follower: Follower[tuple[PlainLog, ...]] | None = None
+        self._follower: Follower[Logs] | None = None
         self._lies: dict[str, str] = {}
         self._verdicts_at = 0.0
         self._proved_at = 0.0
@@ -312,38 +316,49 @@ class Watcher:
             await self._catch_up(endpoint)
             assert self.final is not None
             self._follower = follower = Follower(self.final, [block.header for block in self.ledger.blocks])
-        switch = follower.offer(header)
-        while switch is None and (want := follower.wants()) is not None:
-            if isinstance(want, WantHeader):
-                raw = await self.rpc.find(
-                    "eth_getBlockByHash", ["0x" + want.hash.hex(), False], RawHeader, endpoint=endpoint
-                )
-                if raw is None:
-                    follower.give_up()  # Reorganised away meanwhile, or not there yet: the next head will tell.
-                    return
-                follower.take_header(self._parse(endpoint, raw))
-            else:
-                try:
-                    logs = await self._logs_of(endpoint, want.header)
-                except RpcError as error:
-                    log.debug("%s: no logs of block %s: %s", endpoint.name, want.header, error)
-                    follower.give_up()
-                    return
-                switch = follower.take_body(want.header, logs)
+        source = BranchSource(self.rpc, endpoint, self._contracts)
+        switch = follower.offer(header) or await self._fetch_branch(source, follower)
         if switch is not None:
-            await self._take_switch(endpoint, switch)
+            await self._take_switch(endpoint, source, switch)
             await self._settle(endpoint)
         elif self._proof_is_due():
             await self._settle(endpoint)
 
-    async def _take_switch(self, endpoint: Endpoint, switch: Switch[tuple[PlainLog, ...]]) -> None:
+    async def _fetch_branch(self, source: BranchSource, follower: Follower[Logs]) -> Switch[Logs] | None:
+        """Give the follower what it wants until it switches; None if it does not, or the endpoint cannot deliver."""
+        switch: Switch[Logs] | None = None
+        asked = False
+        while switch is None and (want := follower.wants()) is not None:
+            if isinstance(want, WantHeader):
+                missing = follower.gap()
+                if missing is not None and missing[1] - missing[0] + 1 >= WORTH_IT and not asked:
+                    await source.fetch_headers(*missing)
+                    asked = True
+                header = await source.header(want.hash)
+                if header is None:
+                    follower.give_up()  # Reorganised away meanwhile, or not there yet: the next head will tell.
+                    return None
+                follower.take_header(header)
+                continue
+            if len(lacking := follower.lacking()) >= WORTH_IT:
+                await source.fetch_logs(lacking[0].number, lacking[-1].number)
+            try:
+                for each in lacking:
+                    switch = follower.take_body(each, await source.logs(each))
+            except RpcError as error:
+                log.debug("no logs of block %s: %s", want.header, error)
+                follower.give_up()
+                return None
+        return switch
+
+    async def _take_switch(self, endpoint: Endpoint, source: BranchSource, switch: Switch[Logs]) -> None:
         ledger = self.ledger
         kept = ledger.blocks[: len(ledger.blocks) - len(switch.dropped)]
         before = kept[-1].commitment if kept else ledger.stage_commitment
         blocks: list[Block] = []
         try:
             for header, logs in switch.added:
-                block = await self._make_block(endpoint, header, logs, blocks[-1].commitment if blocks else before)
+                block = await self._make_block(source, header, logs, blocks[-1].commitment if blocks else before)
                 blocks.append(block)
             touched = ledger.switch(len(switch.dropped), blocks)
         except DecodeError as error:
@@ -357,23 +372,15 @@ class Watcher:
             log.info("reorganisation: %d blocks dropped, %d added", len(switch.dropped), len(blocks))
         self._tell(touched)
 
-    async def _make_block(
-        self, endpoint: Endpoint, header: Header, logs: tuple[PlainLog, ...], before: Commitment
-    ) -> Block:
+    async def _make_block(self, source: BranchSource, header: Header, logs: Logs, before: Commitment) -> Block:
         """The block; logs that a node has not indexed yet are asked for again."""
         for pause in LATE_LOGS:
             try:
                 return self.ledger.make_block(header, logs, before)
             except MissingEventError:
                 await asyncio.sleep(pause)
-                logs = await self._logs_of(endpoint, header)
+                logs = await source.logs(header, anew=True)
         return self.ledger.make_block(header, logs, before)
-
-    async def _logs_of(self, endpoint: Endpoint, header: Header) -> tuple[PlainLog, ...]:
-        raws = await self.rpc.call(
-            "eth_getLogs", [block_filter(self._contracts, header.hash)], list[RawLog], endpoint=endpoint
-        )
-        return plain_logs(endpoint, raws)
 
     # Proving
 
@@ -396,7 +403,7 @@ class Watcher:
         await self._prove(endpoint, target, ours)
         await self._adopt(target, final)
 
-    async def _targets(self, endpoint: Endpoint, follower: Follower[tuple[PlainLog, ...]]) -> tuple[int, Header]:
+    async def _targets(self, endpoint: Endpoint, follower: Follower[Logs]) -> tuple[int, Header]:
         """The height that is final, and the block up to which additions may count."""
         final = (await self._final_header(endpoint)).number
         final = min(max(final, follower.final.number), follower.head.number)

@@ -13,7 +13,7 @@ from offchain import rlp
 from offchain.chain import events
 from offchain.chain.commitment import COMMITMENT_SLOT, Commitment, verdict_slot
 from offchain.chain.events import TOPICS, RawLog, plain_log
-from offchain.chain.rpc import Rpc
+from offchain.chain.rpc import Rpc, Unreachable
 from offchain.hashing import keccak256
 from offchain.types import Address, KindId, NodeId, ProviderId
 
@@ -331,6 +331,7 @@ class FakeNode:
     tamper: object = None
     """A function from a list of logs to the list that it sends."""
     proofs: bool = True
+    batches: bool = True
     max_range: int = 10_000
     calls: list = field(default_factory=list)
 
@@ -394,18 +395,26 @@ class FakeRpc(Rpc):
         self.endpoints.append(endpoint)
 
     async def _post(self, endpoint, request):
-        from offchain.chain.rpc import Unreachable
-
         node = self.nodes[endpoint.url]
         if node.down:
             raise Unreachable(f"{endpoint.name} is down")
-        call = json.loads(request)
+        calls = json.loads(request)
+        if isinstance(calls, list):
+            answer = [self._answer(node, call) for call in calls] if node.batches else self._answer(node, {"id": None})
+        else:
+            answer = self._answer(node, calls)
+        return json.dumps(answer).encode(), 0.001
+
+    @staticmethod
+    def _answer(node, call):
         answer = {"jsonrpc": "2.0", "id": call["id"]}
         try:
+            if "method" not in call:
+                raise Refuses("no batches here")
             answer["result"] = node.answer(call["method"], call["params"])
         except Refuses as refusal:
             answer["error"] = {"code": -32000, "message": str(refusal)}
-        return json.dumps(answer).encode(), 0.001
+        return answer
 
 
 def to_json(log):

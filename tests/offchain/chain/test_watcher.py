@@ -161,9 +161,46 @@ async def test_follows_a_chain_that_goes_back(tmp_path, chain):
         assert session.head() == set(node_ids(1, 2))
 
 
+@pytest.mark.parametrize("batches", [True, False])
+async def test_reads_many_new_blocks_together_where_the_endpoint_can(tmp_path, batches):
+    chain = FakeChain.started(depth=40)
+    chain.pass_blocks(38)
+    chain.mine(nodes_added(1, node_ids(1)))
+    chain.pass_blocks(1)
+    node = FakeNode(chain, batches=batches)
+    async with Session(tmp_path, node) as session:
+        await session.until(lambda each: proven(each) and each.last.block == chain.head.number)
+
+        assert session.head() == {node_id(1)}
+    by_hash = [params for call, params in node.calls if call == "eth_getLogs" and "blockHash" in params[0]]
+    assert len(by_hash) == 0
+    assert (len([call for call, _ in node.calls if call == "eth_getBlockByHash"]) == 0) == batches
+
+
+async def test_logs_that_come_late_are_asked_for_again(tmp_path, chain, monkeypatch):
+    monkeypatch.setattr("offchain.chain.watcher.LATE_LOGS", (0.0, 0.0))
+    node = FakeNode(chain)
+    async with Session(tmp_path, node) as session:
+        await session.until(follows(chain))
+        late = []
+
+        def not_yet(logs):
+            late.append(len(logs))
+            return logs[1:] if len(late) < 3 else logs
+
+        node.tamper = not_yet
+        chain.mine(nodes_added(1, node_ids(4)), nodes_added(1, node_ids(5)))
+        await session.until(follows(chain))
+
+        assert session.head() == set(node_ids(1, 2, 3, 4, 5))
+        assert not any(update.alarm for update in session.updates)
+        assert len(late) == 3
+
+
 async def test_takes_up_where_it_was(tmp_path, chain):
     async with Session(tmp_path, FakeNode(chain)) as session:
         await session.until(follows(chain))
+    stored = chain.head.number
     chain.pass_blocks(3)
     node = FakeNode(chain)
 
@@ -173,7 +210,8 @@ async def test_takes_up_where_it_was(tmp_path, chain):
         await session.until(follows(chain))
 
         assert session.adopted() == set(node_ids(1, 2, 3))
-    assert not [call for call, params in node.calls if call == "eth_getLogs" and "fromBlock" in params[0]]
+    asked = [int(params[0]["fromBlock"], 16) for call, params in node.calls if call == "eth_getLogs"]
+    assert all(first > stored for first in asked)
 
 
 async def test_a_suspension_survives_a_restart(tmp_path, chain):
