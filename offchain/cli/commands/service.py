@@ -21,9 +21,7 @@ from offchain.cli.options import bootnode_option, chain_options, host_option, ke
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for what it keeps.  [default: KIND under the home folder]",
 )
-@click.option(
-    "--contact", default="mailto:operator@example.invalid", help="Where others may complain."
-)
+@click.option("--contact", default="mailto:operator@example.invalid", help="Where others may complain.")
 @bootnode_option
 @chain_options
 @common_options
@@ -40,7 +38,8 @@ def service(
 ) -> None:
     """Run a node of another kind than a mail server.
 
-    KIND is one that is registered in offchain.node.kinds. The node announces itself in Discovery v5 like any other. Whether clients use it is up to the registry and the curators.
+    KIND is one that is registered in offchain.node.kinds. The node announces itself in Discovery v5 like any
+    other. Whether clients use it is up to the registry and the curators.
     """
     from offchain.cli.services import run_service
 
