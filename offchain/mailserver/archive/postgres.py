@@ -14,6 +14,7 @@ Needs psycopg 3, which is not installed by default.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -40,6 +41,9 @@ from offchain.mailserver.archive.pg_pool import MAX_CONNECTIONS, Connection, Poo
 from offchain.mailserver.archive.topics import FULL, bit_places, needed_bits
 
 FORMAT = 1
+DAYS_BELIEVED = 1.0
+"""Seconds for which the list of days is believed: when another server begins a day, it is seen so much later."""
+
 DAY_LOCK = 0x5741_5950_4F53_5400
 """Held while a day is begun or deleted: "WAYPOST", as an integer."""
 
@@ -132,6 +136,9 @@ class PostgresArchive:
         """`url` as libpq takes it: postgresql://user@host/database, or key=value pairs."""
         self._schema = schema
         self._known_days: frozenset[int] = frozenset()
+        self._listed: tuple[tuple[int, ...], float] = ((), 0.0)
+        """The days to look into, and until when that is believed."""
+        self._statements: dict[tuple[str, int], bytes] = {}
         try:
             psycopg.conninfo.conninfo_to_dict(url)
         except psycopg.Error as error:
@@ -250,11 +257,13 @@ class PostgresArchive:
     def delete_day(self, day: int) -> None:
         """Forget a whole day, once those who read it are done."""
         self._known_days -= {day}
+        self._statements.clear()
         with self._pool.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [DAY_LOCK])
             connection.execute(self._sql("DROP TABLE IF EXISTS {table}", day))
             connection.execute(self._sql("DELETE FROM {schema}.topics WHERE day = %s"), [day])
             connection.execute(self._sql("DELETE FROM {schema}.days WHERE day = %s"), [day])
+        self._listed = ((), 0.0)
 
     def close(self) -> None:
         """Close the connections."""
@@ -277,6 +286,7 @@ class PostgresArchive:
                 )
                 connection.execute(statement)
         self._known_days |= set(days)
+        self._listed = ((), 0.0)
 
     def _insert(self, rows: dict[bytes, Archivable], days: Collection[int]) -> set[bytes]:
         """The positions that were not there before."""
@@ -307,10 +317,11 @@ class PostgresArchive:
     # Reading
 
     def _days_between(self, connection: Connection, first: int, last: int) -> list[int]:
-        rows = self._ask(
-            connection, "SELECT day FROM {schema}.days WHERE day BETWEEN %s AND %s ORDER BY day", [first, last]
-        )
-        return [day for (day,) in rows]
+        listed, until = self._listed
+        if until <= time.monotonic():
+            listed = tuple(day for (day,) in self._ask(connection, "SELECT day FROM {schema}.days ORDER BY day", []))
+            self._listed = (listed, time.monotonic() + DAYS_BELIEVED)
+        return [day for day in listed if first <= day <= last]
 
     def _matching(self, connection: Connection, day: int, bloom: int) -> Sequence[bytes] | None:
         """The day's topics that the filter lets through; None if they are so many that a scan is better."""
@@ -367,7 +378,10 @@ class PostgresArchive:
     def _ask(self, connection: Connection, statement: str, values: Any, day: int = 0) -> list[Any]:
         """Rows of a statement; none if the day is deleted meanwhile."""
         try:
-            return connection.execute(self._sql(statement, day), values, binary=True).fetchall()
+            composed = self._statements.get((statement, day))
+            if composed is None:
+                composed = self._statements[statement, day] = self._sql(statement, day).as_bytes(connection)
+            return connection.execute(composed, values, binary=True).fetchall()
         except psycopg.errors.UndefinedTable:
             return []
 
