@@ -9,6 +9,8 @@ facts       the fold of events, in layers
 follower    which blocks make up the head of the chain (no I/O)
 ledger      proven facts, the head over them, and what an update touched (no I/O)
 checkpoint  what survives a kill -9 (SQLite)
+branch      headers and logs of the blocks that the follower wants
+prover      what an endpoint must prove, and how many must agree
 ranges      backfill: how many blocks to ask for, in order, several at a time
 heads       new heads by WebSocket and by polling
 watcher     all of it together

@@ -216,6 +216,13 @@ class Facts:
             return self.listings.values()  # type: ignore[return-value]
         return [listing for _, listing in _merged(self, "listings")]
 
+    def listing_count(self) -> int:
+        """How many listings there are, expired ones included."""
+        apart = self.relisted()
+        base = self.base().listings
+        there = sum(self.listing(node) is not None for node in apart)
+        return len(base) - sum(node in base for node in apart) + there
+
     def all_removals(self) -> Iterable[Removal]:
         """For every node that ever left a list, the last time it did."""
         return [removal for _, removal in _merged(self, "removals")]

@@ -162,7 +162,7 @@ class TrustedNodes:
             "provenAge": None if trust.proven_at is None else max(self._clock() - trust.proven_at, 0.0),
             "version": trust.version,
             "trusted": {str(kind): trust.count(kind) for kind in sorted(set(adopted.all_kinds().values()))},
-            "listed": sum(1 for _ in adopted.all_listings()),
+            "listed": adopted.listing_count(),
             "providers": len(adopted.all_providers()),
             "policy": {
                 "curators": ["0x" + curator.hex() for curator in self.policy.curators],

@@ -124,6 +124,9 @@ class TrustedSet:
 
     def count(self, kind: Kind) -> int:
         """How many nodes are trusted for the kind now."""
+        now = self._clock()
+        if now < min(self._content_deadline, self._serves_until):
+            return len(self._until.get(kind, ()))
         return sum(self.is_trusted(kind, node_id) for node_id in self._until.get(kind, ()))
 
     def next_deadline(self) -> float:

@@ -174,6 +174,7 @@ def test_layers_hold_what_one_layer_holds(actions):
         else:
             top.apply(happened)
     assert seen(top) == seen(flat)
+    assert top.listing_count() == flat.listing_count() == len(seen(flat)[0])
     for layer in reversed(top._layers()[:-1]):
         base.absorb(layer)
     assert seen(base) == seen(flat)

@@ -475,6 +475,7 @@ class TrustMachine(RuleBasedStateMachine):
             assert trusted.explain(*pair).trusted == (pair in expected)
         assert {(kind, each.node_id) for kind in KINDS.values() for each in trusted.nodes(kind)} == expected
         assert self.listener == expected
+        assert sum(trusted.count(kind) for kind in KINDS.values()) == len(expected)
 
     def _listed(self, pick):
         listings = sorted(self.world.ledger.head.all_listings(), key=lambda each: each.node_id)
