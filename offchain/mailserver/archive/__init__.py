@@ -20,6 +20,6 @@ def open_archive(config: MailserverConfig) -> Archive:
         from offchain.mailserver.archive.postgres import PostgresArchive
     except ImportError as error:
         raise ConfigError(
-            f"an archive in PostgreSQL needs psycopg 3 ({error}): pip install 'waypost[postgres]'"
+            f"an archive in PostgreSQL needs asyncpg ({error}): pip install 'waypost[postgres]'"
         ) from error
     return PostgresArchive(config.database)

@@ -7,13 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
-import psycopg
-
 from offchain.errors import StorageError
+from offchain.mailserver.archive.pg_connection import Connection, DatabaseError, Loop
 
 MAX_CONNECTIONS = 8
-CONNECT_TIMEOUT = 5
-"""Seconds, as libpq wants them: whole."""
 
 SESSION = (
     "SET plan_cache_mode = force_generic_plan",  # the statements name a day's table, so that one plan fits all values
@@ -27,90 +24,104 @@ SESSION = (
     "SET lock_timeout = '10s'",
 )
 
-Connection = psycopg.Connection[tuple[object, ...]]
 _Result = TypeVar("_Result")
 
 
 class Pool:
-    """Hands out connections. StorageError if the database cannot be reached, or refuses what is asked of it."""
+    """Hands out connections. StorageError if the database cannot be reached, DatabaseError if it refuses something."""
 
     def __init__(self, url: str, prepare: Callable[[Connection], None], most: int = MAX_CONNECTIONS) -> None:
         """`prepare` is called with every new connection."""
         self._url = url
         self._prepare = prepare
+        self._loop = Loop()
         self._slots = threading.BoundedSemaphore(most)
+        self._lock = threading.Lock()
         self._idle: list[Connection] = []
+        self._lent = 0
         self._closed = False
 
     @contextmanager
     def borrow(self, transaction: bool = True) -> Iterator[Connection]:
-        """A connection, in a transaction that is committed at the end or each statement by itself; waits for one."""
-        with self._slots:
-            if self._closed:
-                raise StorageError("the archive is closed")
-            try:
-                connection = self._idle.pop() if self._idle else self._open()
-            except psycopg.Error as error:
-                raise StorageError(f"the archive's database cannot be reached: {_text(error)}") from error
+        """A connection, in a transaction that is committed at the end or each statement by itself; waits for one.
+
+        What fails is a DatabaseError, and nothing of a transaction was done.
+        """
+        with self._slots, self._lending():
+            connection = self._take()
             try:
                 with connection.transaction() if transaction else nullcontext():
                     yield connection
-            except psycopg.Error:
-                self._idle, idle = [], self._idle  # if the database was away, so were they
-                for each in (*idle, connection) if connection.closed else ():
-                    each.close()
-                if not connection.closed:
-                    self._idle = [*idle, connection]
+            except DatabaseError:
+                self._give_back(connection)
                 raise
             except BaseException:
                 connection.close()
                 raise
-            if self._closed:
-                connection.close()
-            else:
-                self._idle.append(connection)
+            self._give_back(connection)
 
     def read(self, action: Callable[[Connection], _Result]) -> _Result:
         """Look something up; once more if the connection turned out to be dead."""
-        try:
+        with self.borrow(transaction=False) as connection:
             try:
-                with self.borrow(transaction=False) as connection:
-                    return action(connection)
-            except psycopg.OperationalError:
-                with self.borrow(transaction=False) as connection:
-                    return action(connection)
-        except psycopg.Error as error:
-            raise StorageError(f"the archive's database failed: {_text(error)}") from error
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A connection to change something with. What fails is a StorageError, and nothing of it was done."""
-        try:
-            with self.borrow() as connection:
-                yield connection
-        except psycopg.Error as error:
-            raise StorageError(f"the archive's database failed: {_text(error)}") from error
+                return action(connection)
+            except DatabaseError:
+                if not connection.closed:
+                    raise
+        with self.borrow(transaction=False) as connection:
+            return action(connection)
 
     def close(self) -> None:
         """Close what is not lent; the rest when it comes back."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        with self._lock:
+            was_closed, self._closed = self._closed, True
+            unused = self._lent == 0
+        if not was_closed and unused:
+            self._end()
+
+    @contextmanager
+    def _lending(self) -> Iterator[None]:
+        """Counts who is inside: the last one to leave a closed pool ends it."""
+        with self._lock:
+            if self._closed:
+                raise StorageError("the archive is closed")
+            self._lent += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent -= 1
+                last = self._closed and self._lent == 0
+            if last:
+                self._end()
+
+    def _take(self) -> Connection:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self._open()
+            if not connection.closed:
+                return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        if not connection.closed:
+            with self._lock:
+                self._idle.append(connection)
 
     def _open(self) -> Connection:
-        connection: Connection = psycopg.connect(
-            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=3
-        )
+        connection = Connection(self._loop, self._url)
         try:
-            for statement in SESSION:
-                connection.execute(statement.encode())
+            connection.execute(";".join(SESSION))
             self._prepare(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-
-def _text(error: psycopg.Error) -> str:
-    """The first line of an error: the others may quote values."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    def _end(self) -> None:
+        """Nobody is inside, and nobody comes in any more."""
+        for each in self._idle:
+            each.close()
+        self._idle.clear()
+        self._loop.stop()

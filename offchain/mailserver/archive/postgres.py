@@ -9,7 +9,7 @@ Envelopes come in by COPY into a temporary table, and from there where they are 
 envelopes all the time). A query asks each day's own table, so that plans stay small and are made once; one statement
 finds the positions topic by topic in the index, cuts them to the page, and fetches only those.
 
-Needs psycopg 3, which is not installed by default.
+Needs asyncpg, which is not installed by default.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
-from offchain.errors import ConfigError, StorageError
+from offchain.errors import StorageError
 from offchain.mailserver.archive.base import (
     MAX_SENT,
     SECONDS_PER_DAY,
@@ -37,7 +34,8 @@ from offchain.mailserver.archive.base import (
     position,
 )
 from offchain.mailserver.archive.day import MAX_MERGED_TOPICS, MAX_SCANNED, Collector
-from offchain.mailserver.archive.pg_pool import MAX_CONNECTIONS, Connection, Pool
+from offchain.mailserver.archive.pg_connection import Connection, NoSuchTable
+from offchain.mailserver.archive.pg_pool import MAX_CONNECTIONS, Pool
 from offchain.mailserver.archive.topics import FULL, bit_places, needed_bits
 
 FORMAT = 1
@@ -46,6 +44,8 @@ DAYS_BELIEVED = 1.0
 
 DAY_LOCK = 0x5741_5950_4F53_5400
 """Held while a day is begun or deleted: "WAYPOST", as an integer."""
+
+_LOCK = f"SELECT pg_advisory_xact_lock({DAY_LOCK})"
 
 _SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -69,6 +69,11 @@ _STAGING = (
     "CREATE TEMPORARY TABLE incoming (topic int, sent bigint, hash bytea, size int, raw bytea) ON COMMIT DELETE ROWS"
 )
 
+_INSERT_TOPICS = """
+INSERT INTO {schema}.topics SELECT * FROM unnest($1::int[], $2::int[], $3::int[], $4::int[], $5::int[])
+ON CONFLICT DO NOTHING
+"""
+
 _INSERT = """
 INSERT INTO {schema}.envelopes SELECT * FROM incoming ORDER BY sent, hash
 ON CONFLICT DO NOTHING RETURNING sent, hash
@@ -77,46 +82,46 @@ ON CONFLICT DO NOTHING RETURNING sent, hash
 _MERGE = """
 WITH found AS MATERIALIZED (
     SELECT one.sent, one.hash, one.size
-    FROM unnest(%(topics)s::int[]) AS asked (topic) CROSS JOIN LATERAL (
+    FROM unnest($5::int[]) AS asked (topic) CROSS JOIN LATERAL (
         SELECT sent, hash, size FROM {table}
-        WHERE topic = asked.topic AND (sent, hash) >= (%(sent)s, %(hash)s) AND sent <= %(upper)s
-        ORDER BY sent, hash LIMIT %(limit)s) AS one
-    ORDER BY 1, 2 LIMIT %(limit)s
+        WHERE topic = asked.topic AND (sent, hash) >= ($1, $2) AND sent <= $3
+        ORDER BY sent, hash LIMIT $4) AS one
+    ORDER BY 1, 2 LIMIT $4
 ), cut AS MATERIALIZED (
     SELECT sent, hash, sum(size) OVER (ORDER BY sent, hash) - size AS before FROM found
 )
 SELECT cut.sent, cut.hash, (SELECT raw FROM {table} AS kept WHERE kept.sent = cut.sent AND kept.hash = cut.hash)
-FROM cut WHERE before < %(room)s ORDER BY 1, 2
+FROM cut WHERE before < $6 ORDER BY 1, 2
 """
 
 _SCAN = """
 SELECT sent, hash, topic, size FROM {table}
-WHERE (sent, hash) >= (%(sent)s, %(hash)s) AND sent <= %(upper)s ORDER BY sent, hash LIMIT %(limit)s
+WHERE (sent, hash) >= ($1, $2) AND sent <= $3 ORDER BY sent, hash LIMIT $4
 """
 
 _MATCHING = """
-SELECT topic FROM {schema}.topics WHERE day = %s
-AND get_bit(%s::bytea, b0) = 1 AND get_bit(%s::bytea, b1) = 1 AND get_bit(%s::bytea, b2) = 1 LIMIT %s
+SELECT topic FROM {schema}.topics WHERE day = $1
+AND get_bit($2::bytea, b0) = 1 AND get_bit($2::bytea, b1) = 1 AND get_bit($2::bytea, b2) = 1 LIMIT $3
 """
 
 _GET = """
-SELECT kept.sent, kept.hash, kept.raw FROM unnest(%s::bigint[], %s::bytea[]) AS asked (sent, hash)
+SELECT kept.sent, kept.hash, kept.raw FROM unnest($1::bigint[], $2::bytea[]) AS asked (sent, hash)
 JOIN {table} AS kept ON kept.sent = asked.sent AND kept.hash = asked.hash
 """
 
 _POSITIONS = """
-SELECT sent, hash FROM {table} WHERE (sent, hash) >= (%s, %s) AND (sent, hash) < (%s, %s)
-ORDER BY sent, hash LIMIT %s
+SELECT sent, hash FROM {table} WHERE (sent, hash) >= ($1, $2) AND (sent, hash) < ($3, $4)
+ORDER BY sent, hash LIMIT $5
 """
 
 _SIZES = """
-SELECT day, pg_total_relation_size(format('%%I.%%I', %s::text, 'd' || day)::regclass) FROM {schema}.days ORDER BY day
+SELECT day, pg_total_relation_size(format('%I.%I', $1::text, 'd' || day)::regclass) FROM {schema}.days ORDER BY day
 """
 
 
 _ESTIMATE = """
 SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class JOIN pg_namespace AS space
-ON space.oid = relnamespace WHERE nspname = %s AND relkind = 'r' AND relname ~ '^d[0-9]+$'
+ON space.oid = relnamespace WHERE nspname = $1::text AND relkind = 'r' AND relname ~ '^d[0-9]+$'
 """
 
 MAX_COUNTED = 100_000
@@ -133,25 +138,21 @@ class PostgresArchive:
     waits = True
 
     def __init__(self, url: str, *, schema: str = "waypost", connections: int = MAX_CONNECTIONS) -> None:
-        """`url` as libpq takes it: postgresql://user@host/database, or key=value pairs."""
+        """`url`: postgresql://user@host/database, with libpq's parameters after a question mark. ConfigError if not."""
         self._schema = schema
         self._known_days: frozenset[int] = frozenset()
         self._listed: tuple[tuple[int, ...], float] = ((), 0.0)
         """The days to look into, and until when that is believed."""
-        self._statements: dict[tuple[str, int], bytes] = {}
-        try:
-            psycopg.conninfo.conninfo_to_dict(url)
-        except psycopg.Error as error:
-            raise ConfigError(f"the archive's database is not given as PostgreSQL wants it: {error}") from None
+        self._statements: dict[tuple[str, int], str] = {}
         self._pool = Pool(url, self._prepare, connections)
         try:
-            with self._pool.write() as connection:
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", [DAY_LOCK])
-                connection.execute(self._sql(_SCHEMA, version=sql.Literal(FORMAT)))
-                found = connection.execute(self._sql("SELECT version FROM {schema}.format")).fetchone()
-            if found != (FORMAT,):
-                raise StorageError(f"the schema {schema} holds version {found and found[0]}, expected {FORMAT}")
-        except StorageError:
+            with self._pool.borrow() as connection:
+                connection.execute(_LOCK)
+                connection.execute(self._sql(_SCHEMA, version=FORMAT))
+                found = [version for (version,) in connection.fetch(self._sql("SELECT version FROM {schema}.format"))]
+            if found != [FORMAT]:
+                raise StorageError(f"the schema {schema} holds version {found[0]}, expected {FORMAT}")
+        except BaseException:
             self.close()
             raise
 
@@ -172,7 +173,7 @@ class PostgresArchive:
             try:
                 added = self._insert(rows, days)
                 break
-            except _NoSuchDay:
+            except NoSuchTable:
                 self._known_days = frozenset()  # another server has deleted it meanwhile
                 if attempt == 2:
                     raise StorageError("days are deleted as fast as they are begun") from None
@@ -197,11 +198,10 @@ class PostgresArchive:
                 if page.full:
                     return
                 wanted = topics or self._matching(connection, day, bloom)
-                values = {"sent": int.from_bytes(first[:4], "big"), "hash": first[4:], "upper": upper}
                 if wanted is None:
-                    self._scan(connection, day, values, bloom, page)
+                    self._scan(connection, day, first, upper, bloom, page)
                 else:
-                    self._merge(connection, day, values, wanted, page)
+                    self._merge(connection, day, first, upper, wanted, page)
 
         self._pool.read(look)
         return Page(page.envelopes, page.last, page.cursor)
@@ -213,8 +213,8 @@ class PostgresArchive:
             found: list[bytes] = []
             for day in self._days_between(connection, day_at(begin), day_at(end)):
                 if len(found) < limit:
-                    values = [*_bound(begin), *_bound(end), limit - len(found)]
-                    rows = self._ask(connection, _POSITIONS, values, day)
+                    values = (*_bound(begin), *_bound(end), limit - len(found))
+                    rows = self._ask(connection, _POSITIONS, *values, day=day)
                     found += [position(sent, hash_) for sent, hash_ in rows]
             return found
 
@@ -229,10 +229,8 @@ class PostgresArchive:
         def look(connection: Connection) -> dict[bytes, bytes]:
             found: dict[bytes, bytes] = {}
             for day, of_day in by_day.items():
-                values = [[int.from_bytes(at[:4], "big") for at in of_day], [at[4:] for at in of_day]]
                 if self._days_between(connection, day, day):
-                    rows = self._ask(connection, _GET, values, day)
-                    found.update({position(sent, hash_): raw for sent, hash_, raw in rows})
+                    found.update(self._get(connection, day, of_day))
             return found
 
         found = self._pool.read(look)
@@ -240,17 +238,17 @@ class PostgresArchive:
 
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first. The size is that of tables and indexes."""
-        rows = self._pool.read(lambda connection: self._ask(connection, _SIZES, [self._schema]))
+        rows = self._pool.read(lambda connection: self._ask(connection, _SIZES, self._schema))
         return [DayInfo(day, size) for day, size in rows]
 
     def count(self) -> int:
         """How many envelopes are kept: exactly while they are few, else as the database estimates it."""
 
         def look(connection: Connection) -> int:
-            estimate = int(self._ask(connection, _ESTIMATE, [self._schema])[0][0])
+            estimate = int(self._ask(connection, _ESTIMATE, self._schema)[0][0])
             if estimate > MAX_COUNTED:
                 return estimate
-            return int(self._ask(connection, "SELECT count(*) FROM {schema}.envelopes", [])[0][0])
+            return int(self._ask(connection, "SELECT count(*) FROM {schema}.envelopes")[0][0])
 
         return self._pool.read(look)
 
@@ -258,11 +256,11 @@ class PostgresArchive:
         """Forget a whole day, once those who read it are done."""
         self._known_days -= {day}
         self._statements.clear()
-        with self._pool.write() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [DAY_LOCK])
+        with self._pool.borrow() as connection:
+            connection.execute(_LOCK)
             connection.execute(self._sql("DROP TABLE IF EXISTS {table}", day))
-            connection.execute(self._sql("DELETE FROM {schema}.topics WHERE day = %s"), [day])
-            connection.execute(self._sql("DELETE FROM {schema}.days WHERE day = %s"), [day])
+            connection.fetch(self._sql("DELETE FROM {schema}.topics WHERE day = $1"), day)
+            connection.fetch(self._sql("DELETE FROM {schema}.days WHERE day = $1"), day)
         self._listed = ((), 0.0)
 
     def close(self) -> None:
@@ -277,49 +275,31 @@ class PostgresArchive:
     def _begin_days(self, days: Collection[int]) -> None:
         if not days:
             return
-        with self._pool.write() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [DAY_LOCK])
+        with self._pool.borrow() as connection:
+            connection.execute(_LOCK)
             for day in sorted(days):
                 begin, end = day * SECONDS_PER_DAY, (day + 1) * SECONDS_PER_DAY
-                statement = self._sql(
-                    _BEGIN_DAY, day, begin=sql.Literal(begin), end=sql.Literal(end), number=sql.Literal(day)
-                )
-                connection.execute(statement)
+                connection.execute(self._sql(_BEGIN_DAY, day, begin=begin, end=end, number=day))
         self._known_days |= set(days)
         self._listed = ((), 0.0)
 
     def _insert(self, rows: dict[bytes, Archivable], days: Collection[int]) -> set[bytes]:
-        """The positions that were not there before."""
+        """The positions that were not there before. NoSuchTable if one of the days is deleted."""
         topics = {(each.sent // SECONDS_PER_DAY, each.topic) for each in rows.values()}
         bits = [(day, _number(topic), *bit_places(topic)) for day, topic in sorted(topics)]
-        try:
-            with self._pool.borrow() as connection:
-                with connection.cursor() as cursor:
-                    with cursor.copy("COPY incoming FROM STDIN (FORMAT BINARY)") as copy:
-                        copy.set_types(["int4", "int8", "bytea", "int4", "bytea"])
-                        for each in rows.values():
-                            copy.write_row((_number(each.topic), each.sent, each.hash, len(each.raw), each.raw))
-                    cursor.execute(
-                        self._sql(
-                            "INSERT INTO {schema}.topics SELECT * FROM"
-                            " unnest(%s::int[], %s::int[], %s::int[], %s::int[], %s::int[]) ON CONFLICT DO NOTHING"
-                        ),
-                        [list(column) for column in zip(*bits, strict=True)],
-                    )
-                    cursor.execute(self._sql(_INSERT))
-                    added: list[Any] = cursor.fetchall()
-                return {position(sent, hash_) for sent, hash_ in added}
-        except (psycopg.errors.CheckViolation, psycopg.errors.UndefinedTable) as error:
-            raise _NoSuchDay from error
-        except psycopg.Error as error:
-            raise StorageError(f"the archive's database took nothing: {str(error).splitlines()[0]}") from error
+        incoming = [(_number(each.topic), each.sent, each.hash, len(each.raw), each.raw) for each in rows.values()]
+        with self._pool.borrow() as connection:
+            connection.copy("incoming", incoming)
+            connection.fetch(self._sql(_INSERT_TOPICS), *(list(column) for column in zip(*bits, strict=True)))
+            added = connection.fetch(self._sql(_INSERT))
+        return {position(sent, hash_) for sent, hash_ in added}
 
     # Reading
 
     def _days_between(self, connection: Connection, first: int, last: int) -> list[int]:
         listed, until = self._listed
         if until <= time.monotonic():
-            listed = tuple(day for (day,) in self._ask(connection, "SELECT day FROM {schema}.days ORDER BY day", []))
+            listed = tuple(day for (day,) in self._ask(connection, "SELECT day FROM {schema}.days ORDER BY day"))
             self._listed = (listed, time.monotonic() + DAYS_BELIEVED)
         return [day for day in listed if first <= day <= last]
 
@@ -328,27 +308,27 @@ class PostgresArchive:
         if bloom == FULL:
             return None
         bits = bloom.to_bytes(64, "big")
-        rows = self._ask(connection, _MATCHING, [day, bits, bits, bits, MAX_MERGED_TOPICS + 1])
+        rows = self._ask(connection, _MATCHING, day, bits, MAX_MERGED_TOPICS + 1)
         if len(rows) > MAX_MERGED_TOPICS:
             return None
         return [topic.to_bytes(4, "big", signed=True) for (topic,) in rows]
 
     def _merge(
-        self, connection: Connection, day: int, values: dict[str, Any], topics: Sequence[bytes], page: Collector
+        self, connection: Connection, day: int, first: bytes, upper: int, topics: Sequence[bytes], page: Collector
     ) -> None:
         if not topics:
             return
-        asked = {**values, "topics": [_number(each) for each in topics], "limit": page.left, "room": page.room}
-        for sent, hash_, raw in self._ask(connection, _MERGE, asked, day):
+        values = (*_bound(first), upper, page.left, [_number(each) for each in topics], page.room)
+        for sent, hash_, raw in self._ask(connection, _MERGE, *values, day=day):
             if raw is not None and not page.take(position(sent, hash_), raw):
                 return
 
-    def _scan(self, connection: Connection, day: int, values: dict[str, Any], bloom: int, page: Collector) -> None:
+    def _scan(self, connection: Connection, day: int, first: bytes, upper: int, bloom: int, page: Collector) -> None:
         """Every envelope of the range, one by one, those that the filter lets through."""
         missing = FULL ^ bloom
         while True:
             limit = min(page.left, MAX_SCANNED) if not missing else max(page.scans_left, 1)
-            rows = self._ask(connection, _SCAN, {**values, "limit": limit}, day)
+            rows = self._ask(connection, _SCAN, *_bound(first), upper, limit, day=day)
             fitting, room = [], page.room
             end: bytes | None = None
             for sent, hash_, topic, size in rows:
@@ -359,13 +339,12 @@ class PostgresArchive:
                         end = at
                         break
                     continue
-                fitting.append((at, size))
+                fitting.append(at)
                 room -= size
                 if room <= 0 or len(fitting) >= page.left:
                     break
-            values_of = [[int.from_bytes(at[:4], "big") for at, _ in fitting], [at[4:] for at, _ in fitting]]
-            raws = {position(s, h): raw for s, h, raw in self._ask(connection, _GET, values_of, day)} if fitting else {}
-            for at, _ in fitting:
+            raws = self._get(connection, day, fitting) if fitting else {}
+            for at in fitting:
                 if at in raws and not page.take(at, raws[at]):
                     return
             if end is not None:
@@ -373,25 +352,27 @@ class PostgresArchive:
                 return
             if len(rows) < limit:
                 return
-            values = {**values, "sent": rows[-1][0], "hash": rows[-1][1] + b"\0"}
+            first = position(*rows[-1][:2]) + b"\0"
 
-    def _ask(self, connection: Connection, statement: str, values: Any, day: int = 0) -> list[Any]:
+    def _get(self, connection: Connection, day: int, positions: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Envelopes of a day by position, those that are there."""
+        values = [int.from_bytes(at[:4], "big") for at in positions], [at[4:] for at in positions]
+        rows = self._ask(connection, _GET, *values, day=day)
+        return {position(sent, hash_): raw for sent, hash_, raw in rows}
+
+    def _ask(self, connection: Connection, statement: str, *values: object, day: int = 0) -> list[Any]:
         """Rows of a statement; none if the day is deleted meanwhile."""
+        composed = self._statements.get((statement, day))
+        if composed is None:
+            composed = self._statements[statement, day] = self._sql(statement, day)
         try:
-            composed = self._statements.get((statement, day))
-            if composed is None:
-                composed = self._statements[statement, day] = self._sql(statement, day).as_bytes(connection)
-            return connection.execute(composed, values, binary=True).fetchall()
-        except psycopg.errors.UndefinedTable:
+            return connection.fetch(composed, *values)
+        except NoSuchTable:
             return []
 
-    def _sql(self, text: str, day: int = 0, **names: sql.Composable) -> sql.Composed:
-        table = sql.Identifier(self._schema, f"d{day}")
-        return sql.SQL(text).format(schema=sql.Identifier(self._schema), table=table, **names)
-
-
-class _NoSuchDay(Exception):
-    """The table of a day is not there."""
+    def _sql(self, text: str, day: int = 0, **numbers: int) -> str:
+        schema = '"' + self._schema.replace('"', '""') + '"'
+        return text.format(schema=schema, table=f"{schema}.d{day}", **numbers)
 
 
 def _number(topic: bytes) -> int:

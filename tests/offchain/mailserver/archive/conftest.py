@@ -13,7 +13,7 @@ SCHEMAS = itertools.count()
 @pytest.fixture(scope="session")
 def database():
     """The URL of a PostgreSQL of our own; skips where none can be had."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    pytest.importorskip("asyncpg", reason="asyncpg is not installed")
     binaries = postgres.binaries()
     if binaries is None:
         pytest.skip("there is no PostgreSQL: neither the system's nor PyPI's pgserver")
