@@ -1,4 +1,4 @@
-"""A push as an HTTP request: encrypted to the device (RFC 8291, by http-ece), signed by us (RFC 8292, by py-vapid).
+"""A push as an HTTP request: encrypted to the device (RFC 8291, by http-ece), signed by us (RFC 8292, by PyJWT).
 
 The push service learns that there is mail and how long the notice is, which is always the same; the device learns the
 topic and how many. What the mail says is neither here nor there: the device fetches it from a mail server.
@@ -7,12 +7,15 @@ topic and how many. What the mail says is neither here nor there: the device fet
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from offchain.errors import ConfigError, LocalError
@@ -42,28 +45,35 @@ class Request:
 
 
 class Pusher:
-    """Makes requests, signed with a key that push services know us by. ConfigError if the libraries are missing."""
+    """Makes requests, signed with a key that push services know us by.
+
+    ConfigError if the libraries are missing, or the key is none of P-256.
+    """
 
     def __init__(self, contact: str, private_key: bytes | None = None) -> None:
         """`contact` is a mailto: or https: address for push services to complain at; `private_key` a PEM, or None."""
         try:
             http_ece: Any = import_module("http_ece")
-            py_vapid: Any = import_module("py_vapid")
+            jwt: Any = import_module("jwt")
         except ImportError as error:
             raise ConfigError(
-                f"a push server needs http-ece and py-vapid ({error}): pip install 'waypost[push]'"
+                f"a push server needs http-ece and PyJWT ({error}): pip install 'waypost[push]'"
             ) from error
         self._encrypt: Any = http_ece.encrypt
+        self._jwt: Any = jwt.encode
         self._contact = contact
-        self._vapid: Any = py_vapid.Vapid02.from_pem(private_key) if private_key else py_vapid.Vapid02()
-        if private_key is None:
-            self._vapid.generate_keys()
+        self._key = ec.generate_private_key(ec.SECP256R1()) if private_key is None else _load(private_key)
+        point = self._key.public_key().public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        )
+        self._public_key = urlsafe_b64encode(point).rstrip(b"=").decode()
 
     @property
     def private_key(self) -> bytes:
         """The PEM, to keep."""
-        pem: bytes = self._vapid.private_pem()
-        return pem
+        return self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
 
     def request(self, push: Push, now: float) -> Request:
         """The request that tells a device. Unusable if its keys are none."""
@@ -80,9 +90,24 @@ class Pusher:
             raise Unusable("the device's key is not one") from error
         parts = urlsplit(push.grant.endpoint)
         claims = {"aud": f"{parts.scheme}://{parts.netloc}", "exp": int(now) + VALID, "sub": self._contact}
-        signed: dict[str, str] = self._vapid.sign(claims)
-        headers = {"Content-Encoding": "aes128gcm", "TTL": str(TTL), "Urgency": "high", **signed}
+        token: str = self._jwt(claims, self._key, algorithm="ES256")
+        headers = {
+            "Content-Encoding": "aes128gcm",
+            "TTL": str(TTL),
+            "Urgency": "high",
+            "Authorization": f"vapid t={token}, k={self._public_key}",
+        }
         return Request(push.grant.endpoint, headers, body)
+
+
+def _load(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError("the push server's key is not an unencrypted private key in PEM") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ConfigError("the push server's key is not one of P-256")
+    return key
 
 
 def is_public(address: str) -> bool:

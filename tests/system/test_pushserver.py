@@ -26,7 +26,7 @@ from offchain.types import Kind
 from tests.support.mail_client import MailClient, mail
 
 http_ece = pytest.importorskip("http_ece")
-pytest.importorskip("py_vapid")
+pytest.importorskip("jwt")
 
 MAIL, PUSH, READER, SENDER, STRANGER = (PrivateKey(bytes((n,)) * 32) for n in (21, 22, 23, 24, 25))
 DEVICE = ec.derive_private_key(7, ec.SECP256R1())

@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from offchain.errors import ConfigError
 from offchain.pushserver.grant import Grant
 from offchain.pushserver.watch import Push
 from offchain.pushserver.webpush import Pusher, Unusable, is_public
 
 http_ece = pytest.importorskip("http_ece")
-pytest.importorskip("py_vapid")
+pytest.importorskip("jwt")
 
 DEVICE = ec.derive_private_key(7, ec.SECP256R1())
 POINT = DEVICE.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
@@ -52,6 +53,7 @@ def test_the_request_is_signed_for_the_push_service_as_rfc_8292_has_it():
     der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
     key.verify(der, f"{head}.{claims}".encode(), ec.ECDSA(hashes.SHA256()))
     assert scheme == "vapid"
+    assert json.loads(unpadded(head)) == {"typ": "JWT", "alg": "ES256"}
     assert json.loads(unpadded(claims)) == {
         "aud": "https://push.example:8443",
         "exp": 1000 + 12 * 3600,
@@ -68,6 +70,36 @@ def test_the_key_is_the_same_after_a_restart():
     ]
 
     assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ed25519.Ed25519PrivateKey.generate(),
+        ec.generate_private_key(ec.SECP384R1()),
+    ],
+)
+def test_a_key_of_another_kind_is_refused(key):
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+    with pytest.raises(ConfigError, match="is not one of P-256"):
+        Pusher("mailto:me@example.org", pem)
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        b"",
+        b"not a key",
+        DEVICE.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
+        DEVICE.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"pw")
+        ),
+    ],
+)
+def test_a_file_that_holds_no_key_that_can_be_used_is_refused(pem):
+    with pytest.raises(ConfigError, match="is not an unencrypted private key"):
+        Pusher("mailto:me@example.org", pem)
 
 
 def test_a_key_that_is_no_point_is_said_to_be_unusable():
