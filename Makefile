@@ -80,6 +80,12 @@ BENCHES := $(filter-out bench/_%.py bench/gas.py,$(wildcard bench/*.py))
 bench: setup ## Every benchmark; ARGS=--json for one document each
 	@for each in $(BENCHES); do $(BIN)/python $$each $(ARGS) || exit 1; done
 
+SOAK_MINUTES ?= 30
+
+.PHONY: soak
+soak: setup ## Events, reorganisations and faults for SOAK_MINUTES (30); ends with an error if anything is wrong
+	$(BIN)/python -m tests.support.soak --minutes $(SOAK_MINUTES) $(ARGS)
+
 .PHONY: clean help
 clean: ## Forget the set-up
 	rm -rf $(VENV) node_modules .setup .solcx build reports

@@ -13,5 +13,8 @@ branch      headers and logs of the blocks that the follower wants
 prover      what an endpoint must prove, and how many must agree
 ranges      backfill: how many blocks to ask for, in order, several at a time
 heads       new heads by WebSocket and by polling
+agreement   what the other endpoints say of the chain's height
+attest      proving at the head
+snapshot    the proven history in a file
 watcher     all of it together
 """

@@ -54,7 +54,12 @@ class BranchSource:
             return self._headers[block_hash]
         params = ["0x" + block_hash.hex(), False]
         raw = await self._rpc.find("eth_getBlockByHash", params, RawHeader, endpoint=self._endpoint)
-        return None if raw is None else self._parse(raw)
+        if raw is None:
+            return None
+        header = self._parse(raw)
+        if header.hash != block_hash:
+            raise BadAnswer(f"{self._endpoint.name} sent block {header} when asked for {block_hash[:4].hex()}")
+        return header
 
     async def fetch_logs(self, first: int, last: int) -> None:
         """Fetch logs ahead, by range. Those that are missing are noticed by the registry's versions, and asked for."""
@@ -74,7 +79,9 @@ class BranchSource:
     async def logs(self, header: Header, *, anew: bool = False) -> tuple[PlainLog, ...]:
         """The logs of a block; by its hash if they were not fetched ahead, or are wanted anew."""
         if self._logs is not None and not anew:
-            return self._plain(self._logs.get(header.hash, []))
+            found = self._logs.get(header.hash, [])
+            if found or not any(header.may_have_logs_of(contract) for contract in self._contracts):
+                return self._plain(found)
         raws = await self._rpc.call(
             "eth_getLogs", [block_filter(self._contracts, header.hash)], list[RawLog], endpoint=self._endpoint
         )

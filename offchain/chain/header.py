@@ -10,7 +10,7 @@ Later forks added, in this order: baseFeePerGas (EIP-1559), withdrawalsRoot (489
 from __future__ import annotations
 
 from binascii import unhexlify
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -62,6 +62,16 @@ class Header:
     timestamp: int
     """Unix time."""
     state_root: bytes
+    bloom: bytes | None = field(default=None, compare=False, repr=False)
+    """Of the addresses and topics of its logs; None if it was not kept."""
+
+    def may_have_logs_of(self, contract: bytes) -> bool:
+        """Whether there can be logs of a contract in the block. The header's hash covers this: nobody can deny it."""
+        if self.bloom is None:
+            return True
+        digest = keccak256(contract)
+        bits = (int.from_bytes(digest[at : at + 2], "big") % 2048 for at in (0, 2, 4))
+        return all(self.bloom[255 - bit // 8] >> bit % 8 & 1 for bit in bits)
 
     def __str__(self) -> str:
         return f"{self.number} ({self.hash[:4].hex()})"
@@ -104,7 +114,8 @@ def parse_header(raw: RawHeader) -> Header:
     number, timestamp = _int(raw.number), _int(raw.timestamp)
     if number > MAX_NUMBER or timestamp > MAX_NUMBER:
         raise HeaderError("the header's number or time is out of range")
-    return Header(number, claimed, _bytes(raw.parentHash, 32), timestamp, _bytes(raw.stateRoot, 32))
+    parent, state_root, bloom = _bytes(raw.parentHash, 32), _bytes(raw.stateRoot, 32), _bytes(raw.logsBloom, 256)
+    return Header(number, claimed, parent, timestamp, state_root, bloom)
 
 
 def _bytes(text: str, size: int | None) -> bytes:
@@ -120,7 +131,7 @@ def _bytes(text: str, size: int | None) -> bytes:
 
 
 def _int(text: str) -> int:
-    if text[:2] != "0x" or len(text) > 66:
+    if text[:2] != "0x" or len(text) > 66 or not text[2:].isalnum():  # int() takes signs and underscores
         raise HeaderError("a number of the header is not hexadecimal")
     try:
         return int(text[2:], 16)

@@ -1,13 +1,14 @@
 """News of the head: a WebSocket subscription where there is one, and polling always.
 
-What arrives is a hint. A header from a subscription saves asking for it; that there might be a new head is all that the
-rest depends on.
+What arrives is a hint. A header from a subscription saves asking for it if it comes from the very server that is being
+followed, which then has to stand by it; from anybody else it says no more than that there might be a new head.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -54,6 +55,10 @@ class Hints:
         del self._waiting[:-MAX_HINTS]
         self._event.set()
 
+    def clear(self) -> None:
+        """Forget the hints: they came while another endpoint was followed."""
+        self._waiting.clear()
+
     async def get(self) -> Header | None:
         """The next hint."""
         while not self._waiting:
@@ -72,12 +77,22 @@ async def poll(hints: Hints, interval: float) -> None:
 class Subscription:
     """new heads over one WebSocket after another, reconnecting for ever."""
 
-    def __init__(self, session: aiohttp.ClientSession, urls: tuple[str, ...], hints: Hints, *, silence: float) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        urls: tuple[str, ...],
+        hints: Hints,
+        *,
+        silence: float,
+        followed: Callable[[], str],
+    ) -> None:
         self._session = session
         self._urls = urls
         self._hints = hints
         self._silence = silence
         """Seconds without a head after which the connection is taken for dead."""
+        self._followed = followed
+        """The name of the endpoint whose word the headers are taken for."""
         self.connected = False
 
     async def run(self) -> None:
@@ -95,7 +110,7 @@ class Subscription:
                     self.connected = True
                     # Subscribed first, then the gap is filled: no head falls between the two.
                     self._hints.put(None)
-                    heads = await self._listen(socket, decoder)
+                    heads = await self._listen(socket, decoder, name)
                 log.info("%s: the subscription ended", name)
                 failures = 0 if heads else failures + 1
             except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError, ValueError) as error:
@@ -105,7 +120,9 @@ class Subscription:
                 self.connected = False
             await asyncio.sleep(min(FIRST_RETRY * 2 ** min(failures, 8), LAST_RETRY))
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, decoder: msgspec.json.Decoder[_Note]) -> int:
+    async def _listen(
+        self, socket: aiohttp.ClientWebSocketResponse, decoder: msgspec.json.Decoder[_Note], name: str
+    ) -> int:
         """Hand on heads until the socket closes, or is silent for too long; how many there were."""
         heads = 0
         while True:
@@ -122,7 +139,7 @@ class Subscription:
                 return 0
             if note.params is not None:
                 heads += 1
-                self._hints.put(_header(note.params.result))
+                self._hints.put(_header(note.params.result) if name == self._followed() else None)
 
 
 def _header(raw: RawHeader) -> Header | None:

@@ -24,6 +24,10 @@ class Contradiction(ChainError):
     """What an endpoint says now contradicts what it said before, or what others say: somebody tampered."""
 
 
+class NoContract(Contradiction):
+    """Nothing stands at a contract's address, and that is proven: a lie if it was there before, else a mistake."""
+
+
 class NoQuorum(ChainError):
     """Too few endpoints answered to believe in a block."""
 
@@ -54,7 +58,10 @@ async def fetch_slots(
         try:
             account = prove_account(header.state_root, contract, _nodes(raw.accountProof))
             if account is None or account.code_hash == EMPTY_CODE:
-                raise Contradiction(f"{endpoint.name}: there is no contract at 0x{contract.hex()} in block {header}")
+                raise NoContract(
+                    f"{endpoint.name}: there is no contract at 0x{contract.hex()} in block {header}; "
+                    "check the deployment that the configuration names"
+                )
             if len(raw.storageProof) != len(part):
                 raise ProofError(f"found proofs of {len(raw.storageProof)} slots, expected {len(part)}")
             root = account.storage_root
@@ -137,13 +144,6 @@ async def _header_at(rpc: Rpc, endpoint: Endpoint, block: str) -> Header | None:
         return None if raw is None else parse_header(raw)
     except (ChainError, HeaderError):
         return None
-
-
-async def final_heights(rpc: Rpc, endpoint: Endpoint) -> list[int]:
-    """What the other endpoints take for the final block, as far as they answer."""
-    others = [each for each in rpc.endpoints if each is not endpoint]
-    found = await asyncio.gather(*(_header_at(rpc, each, "finalized") for each in others))
-    return [header.number for header in found if header is not None]
 
 
 def verdict_keys(curator: Address, facts: Facts) -> list[VerdictKey]:

@@ -30,6 +30,9 @@ GOOD_TIME: Final = 2.0
 MAX_RANGE: Final = 1_000_000
 """Blocks."""
 
+MAX_TIMEOUTS: Final = 2
+"""How often in a row a range that got no answer in time is halved, before the endpoint is given up."""
+
 _TOPIC_FILTER: Final = [["0x" + topic.hex() for topic in TOPICS.values()]]
 _SUGGESTION: Final = re.compile(r"0x([0-9a-f]{1,16})\s*,\s*0x([0-9a-f]{1,16})", re.IGNORECASE)
 _LIMIT: Final = re.compile(r"(?:up to|limited to(?: a)?|max(?:imum)?(?: is)?|exceeds?)[^0-9]{0,40}([0-9][0-9_,]{0,9})")
@@ -114,7 +117,7 @@ class Backfill:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fetch(self, first: int, last: int) -> list[Chunk]:
+    async def _fetch(self, first: int, last: int, timeouts: int = 0) -> list[Chunk]:
         """The chunks of a range, split as often as the endpoint wants."""
         blocks = last - first + 1
         started = time.monotonic()
@@ -123,20 +126,23 @@ class Backfill:
                 "eth_getLogs", [log_filter(self._contracts, first, last)], list[RawLog], endpoint=self._endpoint
             )
         except (RpcError, Unreachable, BadAnswer) as error:
-            slow = time.monotonic() - started >= GOOD_TIME
-            if blocks == 1 or (isinstance(error, Unreachable) and not slow):
+            if isinstance(error, Unreachable):
+                timeouts += 1
+                if timeouts > MAX_TIMEOUTS or time.monotonic() - started < GOOD_TIME:
+                    raise
+            if blocks == 1:
                 raise
             self._size.failed(blocks, str(error))
-            return await self._split(first, last)
+            return await self._split(first, last, timeouts)
         self._size.succeeded(blocks, reply.size, reply.seconds)
         return [Chunk(first, last, plain_logs(self._endpoint, reply.value))]
 
-    async def _split(self, first: int, last: int) -> list[Chunk]:
+    async def _split(self, first: int, last: int, timeouts: int) -> list[Chunk]:
         chunks = []
         while first <= last:
             step = min(self._size.blocks, max((last - first + 1) // 2, 1))
             upto = min(first + step - 1, last)
-            chunks += await self._fetch(first, upto)
+            chunks += await self._fetch(first, upto, timeouts)
             first = upto + 1
         return chunks
 

@@ -31,6 +31,11 @@ FIRST_DEMOTION = 2.0
 
 LAST_DEMOTION = 300.0
 
+FIRST_BAN = 60.0
+"""Seconds for which an endpoint that was caught lying is asked last; doubles up to LAST_BAN, and is not forgotten."""
+
+LAST_BAN = 3_600.0
+
 
 class Unreachable(ChainError):
     """The endpoint cannot be reached, does not answer in time, or refuses to serve us."""
@@ -81,6 +86,9 @@ class Endpoint:
     """Seconds an answer takes, smoothed."""
     answers: int = 0
     last_error: str = ""
+    lies: int = 0
+    """How often what it said contradicted a proof or the others."""
+    last_lie: str = ""
 
     @property
     def name(self) -> str:
@@ -123,7 +131,7 @@ class Rpc:
     def __init__(self, urls: Sequence[str], *, timeout: float = 10.0, max_answer: int = MAX_ANSWER) -> None:
         if not urls:
             raise ValueError("no JSON-RPC endpoint")
-        self.endpoints = [Endpoint(url) for url in urls]
+        self.endpoints = [Endpoint(url) for url in dict.fromkeys(urls)]
         self._timeout = timeout
         self._max_answer = max_answer
         self._decoders = _Decoders()
@@ -166,6 +174,8 @@ class Rpc:
         endpoint.failures += 1
         endpoint.last_error = reason
         pause = min(FIRST_DEMOTION * 2 ** min(endpoint.failures - 1, 16), LAST_DEMOTION)
+        if endpoint.lies:
+            pause = max(pause, min(FIRST_BAN * 2 ** min(endpoint.lies - 1, 16), LAST_BAN))
         endpoint.demoted_until = time.monotonic() + pause
         log.warning("%s: %s", endpoint.name, reason)
 

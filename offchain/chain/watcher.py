@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from offchain.chain.agreement import Watchdog, agreed_final, needed
+from offchain.chain.attest import Attestor
 from offchain.chain.branch import WORTH_IT, BranchSource
 from offchain.chain.checkpoint import Checkpoint, Identity, Proven
 from offchain.chain.commitment import Commitment, MissingEventError
@@ -22,15 +24,7 @@ from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeade
 from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
 from offchain.chain.heads import Hints, Subscription, poll
 from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
-from offchain.chain.prover import (
-    SLOTS_AT_ONCE,
-    Contradiction,
-    check_commitment,
-    check_quorum,
-    check_verdicts,
-    final_heights,
-    verdict_keys,
-)
+from offchain.chain.prover import Contradiction, NoContract, NoQuorum, check_quorum
 from offchain.chain.ranges import Backfill
 from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
 from offchain.config import ChainConfig
@@ -47,8 +41,8 @@ WALK_LIMIT = 64
 ASSUMED_FINAL_DEPTH = 64
 """Blocks below the head that are taken for final on a chain without that notion, if the user asked for less anyway."""
 
-VERDICTS_INTERVAL = 600.0
-"""Seconds after which verdicts too many for one request are proven anew even if no event said that one changed."""
+LONGEST_WAIT = 30.0
+"""Seconds without a session when every endpoint is demoted."""
 
 LATE_LOGS = (0.05, 0.5)
 """Pauses before asking again for logs that a node may not have indexed yet."""
@@ -71,6 +65,10 @@ class Update:
     """Why nothing more can be believed; None if all is well."""
     block: int
     """The head."""
+    retreat: bool = False
+    """Whether blocks were taken back with nothing in their place: whom this alone makes trusted again is withheld."""
+    settled: bool = True
+    """Whether the chain has gone on, proven, since the last retreat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +91,14 @@ class Counters:
     deepest_reorg: int = 0
     proofs: int = 0
     sessions: int = 0
+    lies: int = 0
+    """Contradictions between endpoints, or of an endpoint with its own proofs."""
     agreeing: list[str] = field(default_factory=list)
     """Endpoints that agreed on the last final block."""
+
+
+class LateLogs(ChainError):
+    """The endpoint had a block before it had all its logs: no lie, but what was taken in is wrong."""
 
 
 class Watcher:
@@ -132,11 +136,23 @@ class Watcher:
         )
         self._follower: Follower[Logs] | None = None
         self._lies: dict[str, str] = {}
-        self._verdicts_at = 0.0
+        self._frozen_at = self._lied_at = -1
+        """When something was contradicted last: the proven block, and the head."""
+        self._doubt: int | None = None
+        """After a retreat: the height at which the head must have been proven before all counts again."""
+        self._endpoints_final = 0
+        """The last block that the endpoint calls final, whatever the others say."""
         self._proved_at = 0.0
-        self._agreed = -1
         self._code_hash: bytes | None = None
         self.rpc = rpc or Rpc(config.rpc, timeout=config.request_timeout)
+        if config.quorum > len(self.rpc.endpoints):
+            raise ConfigError(
+                f"{config.quorum} endpoints are to agree, but there are {len(self.rpc.endpoints)} different ones"
+            )
+        self._attestor = Attestor(
+            self.rpc, config.registry.address, [(curator.address, curator.block) for curator in config.curators]
+        )
+        self._following = ""
         self.subscription: Subscription | None = None
         identity = Identity(
             config.chain_id,
@@ -152,6 +168,10 @@ class Watcher:
         if self.ledger.blocks:
             return self.ledger.blocks[-1].header.number
         return self.final.number if self.final else None
+
+    def base_header(self) -> Header | None:
+        """The block up to which the base of the facts is; None if nothing was proven yet."""
+        return self._checkpoint.base_header()
 
     def restore(self) -> None:
         """Take up what the database holds, and deliver it. StorageError if it is unusable."""
@@ -188,7 +208,11 @@ class Watcher:
             tasks.create_task(poll(self._hints, self.config.poll_interval))
             if self.config.websocket:
                 self.subscription = Subscription(
-                    self.rpc.session, self.config.websocket, self._hints, silence=self.config.head_silence
+                    self.rpc.session,
+                    self.config.websocket,
+                    self._hints,
+                    silence=self.config.head_silence,
+                    followed=lambda: self._following,
                 )
                 tasks.create_task(self.subscription.run())
             await self._sessions()
@@ -198,11 +222,20 @@ class Watcher:
     async def _sessions(self) -> None:
         while True:
             endpoint = self.rpc.leader()
-            await asyncio.sleep(max(endpoint.demoted_until - time.monotonic(), 0))
+            await asyncio.sleep(min(max(endpoint.demoted_until - time.monotonic(), 0), LONGEST_WAIT))
             self.counters.sessions += 1
             try:
                 await self._session(endpoint)
+            except LateLogs as error:
+                self._fail(endpoint, str(error))
+                self._retreat()
             except (Contradiction, ReorgBelowFinal) as error:
+                if isinstance(error, NoContract) and self.proven is None:
+                    self._fail(endpoint, str(error))  # Contradicts nothing but the configuration.
+                    self._tell(NOTHING)
+                    continue
+                endpoint.lies += 1
+                endpoint.last_lie = str(error)
                 self._fail(endpoint, str(error))
                 self._caught_lying(endpoint, str(error))
             except (ChainError, DecodeError) as error:
@@ -214,10 +247,18 @@ class Watcher:
 
     def _caught_lying(self, endpoint: Endpoint, reason: str) -> None:
         self._lies[endpoint.url] = reason
-        self._forget_pending()
+        self.counters.lies += 1
+        self._frozen_at = max(self._frozen_at, self.proven.block if self.proven else -1)
+        self._lied_at = self.head or 0
         if all(each.url in self._lies for each in self.rpc.endpoints):
             self.alarm = reason
-        self._tell(EVERYTHING)
+        self._retreat()
+
+    def _retreat(self) -> None:
+        """Go back to what is proven and final; nobody becomes trusted by that."""
+        self._doubt = 0
+        self._forget_pending()
+        self._tell(EVERYTHING, retreat=True)
 
     def _forget_pending(self) -> None:
         self.ledger.discard_stage()
@@ -229,17 +270,19 @@ class Watcher:
             self.proven = Proven(base, self.final.hash if self.final else b"", self.proven.at)
 
     async def _session(self, endpoint: Endpoint) -> None:
-        chain_id = int(await self.rpc.call("eth_chainId", [], str, endpoint=endpoint), 16)
-        if chain_id != self.config.chain_id:
-            raise WrongChain(f"{endpoint.name} serves chain {chain_id}, expected {self.config.chain_id}")
+        chain_id = await self.rpc.call("eth_chainId", [], str, endpoint=endpoint)
+        if chain_id.lower() != hex(self.config.chain_id):
+            raise WrongChain(f"{endpoint.name} serves chain {chain_id[:20]}, expected {hex(self.config.chain_id)}")
         await self._catch_up(endpoint)
         assert self.final is not None
         self._follower = Follower(self.final, [block.header for block in self.ledger.blocks])
-        self._verdicts_at = 0.0
+        self._following = endpoint.name
+        self._hints.clear()
+        self.problem = None
+        watchdog = Watchdog(self.config.head_silence)
         if self.config.finality in ("finalized", "safe"):
             await self._settle(endpoint)  # There is no need to know the head first.
         await self._advance(endpoint, await self._header(endpoint, "latest"))
-        self.problem = None
         self.caught_up = True
         self._tell(NOTHING)
         while True:
@@ -247,6 +290,7 @@ class Watcher:
             if header is None:
                 header = await self._header(endpoint, "latest")
             await self._advance(endpoint, header)
+            await watchdog.check(self.rpc, endpoint, self._follower.head.number, self._endpoints_final, self._clock())
 
     # Catching up
 
@@ -256,6 +300,9 @@ class Watcher:
             await self._check_continues(endpoint, self.final)
         while True:
             final = await self._final_header(endpoint)
+            agreed = await agreed_final(self.rpc, endpoint, final.number, self.config.quorum)
+            if agreed is not None and agreed < final.number:
+                final = await self._header(endpoint, hex(agreed))
             behind = final.number - self.ledger.stage_block - len(self.ledger.blocks)
             if self.final is not None and behind <= WALK_LIMIT:
                 return
@@ -320,8 +367,11 @@ class Watcher:
         switch = follower.offer(header) or await self._fetch_branch(source, follower)
         if switch is not None:
             await self._take_switch(endpoint, source, switch)
+            await self._attest_head(endpoint, source, len(switch.added))
             await self._settle(endpoint)
         elif self._proof_is_due():
+            if self._doubt is not None:
+                await self._attest_head(endpoint, source, 0)
             await self._settle(endpoint)
 
     async def _fetch_branch(self, source: BranchSource, follower: Follower[Logs]) -> Switch[Logs] | None:
@@ -370,7 +420,39 @@ class Watcher:
             self.counters.reorgs += 1
             self.counters.deepest_reorg = max(self.counters.deepest_reorg, len(switch.dropped))
             log.info("reorganisation: %d blocks dropped, %d added", len(switch.dropped), len(blocks))
-        self._tell(touched)
+        retreat = bool(switch.dropped) and not blocks
+        if retreat:
+            # An endpoint that shows an old head must not bring back what was removed since.
+            head = switch.dropped[-1].number - 1
+            self._doubt = min(switch.dropped[0].number, head + WALK_LIMIT)
+        self._tell(touched, retreat=retreat)
+
+    async def _attest_head(self, endpoint: Endpoint, source: BranchSource, added: int) -> None:
+        """Have new blocks proven at once if there may be logs in them."""
+        follower, ledger = self._follower, self.ledger
+        assert follower is not None
+        head = follower.head
+        due = self._doubt is not None and head.number >= self._doubt
+        if not due and not self._attestor.concerns(ledger.blocks[len(ledger.blocks) - added :]):
+            return
+        try:
+            proven = await self._attestor.check_head(endpoint, head, ledger.commitment, ledger.head)
+        except Contradiction:
+            for block in ledger.blocks[len(ledger.blocks) - added :]:
+                await asyncio.sleep(LATE_LOGS[0])
+                if await source.logs(block.header, anew=True) != block.logs:
+                    raise LateLogs(f"{endpoint.name} had not all logs of block {block.header} at first") from None
+            raise
+        if proven and due:
+            self._doubt = None
+            if needed(self.rpc, self.config.quorum) <= 1 and head.number >= self._lied_at:
+                self._calm_down()
+            self._tell(EVERYTHING)
+
+    def _calm_down(self) -> None:
+        """What is proven has gone beyond where endpoints contradicted each other, or themselves."""
+        self._lies.clear()
+        self.alarm = None
 
     async def _make_block(self, source: BranchSource, header: Header, logs: Logs, before: Commitment) -> Block:
         """The block; logs that a node has not indexed yet are asked for again."""
@@ -385,13 +467,18 @@ class Watcher:
     # Proving
 
     def _proof_is_due(self) -> bool:
-        return self.proven is None or self._clock() - self._proved_at >= self.config.proof_interval
+        if self.proven is None or self._doubt is not None:
+            return True
+        return self._clock() - self._proved_at >= self.config.proof_interval
 
     async def _settle(self, endpoint: Endpoint) -> None:
         """Have proven what may be adopted by now, and let what is final and proven become the base."""
         follower = self._follower
         assert follower is not None
-        final, target = await self._targets(endpoint, follower)
+        targets = await self._targets(endpoint, follower)
+        if targets is None:
+            return
+        final, target = targets
         before = self.ledger.commitment_at(self.proven.block) if self.proven else None
         ours = self.ledger.commitment_at(target.number)
         assert ours is not None
@@ -400,13 +487,33 @@ class Watcher:
         changes = ours != before or self._has_verdicts(self.ledger.adopted_block, target.number)
         if not changes and not self._proof_is_due():
             return
-        await self._prove(endpoint, target, ours)
+        try:
+            await self._prove(endpoint, target, ours)
+        except NoQuorum as error:
+            self._lack(str(error))
+            return
+        self.problem = None
         await self._adopt(target, final)
 
-    async def _targets(self, endpoint: Endpoint, follower: Follower[Logs]) -> tuple[int, Header]:
-        """The height that is final, and the block up to which additions may count."""
-        final = (await self._final_header(endpoint)).number
-        final = min(max(final, follower.final.number), follower.head.number)
+    def _lack(self, reason: str) -> None:
+        """Nothing can be adopted now; the head is followed all the same, since removals count there."""
+        if self.problem != reason:
+            log.warning("nothing new is adopted: %s", reason)
+        self.problem = reason
+
+    async def _targets(self, endpoint: Endpoint, follower: Follower[Logs]) -> tuple[int, Header] | None:
+        """The height that is final, and the block up to which additions may count; None if that cannot be said."""
+        own = self._endpoints_final = (await self._final_header(endpoint)).number
+        agreed = await agreed_final(self.rpc, endpoint, own, self.config.quorum)
+        if agreed is None:
+            if self.config.finality != "latest":
+                self._lack("too few endpoints answer to agree on what is final")
+                return None
+            agreed = follower.final.number
+        elif agreed < follower.final.number and self.config.finality != "latest":
+            self._lack(f"block {follower.final} is not final for enough endpoints")
+            return None
+        final = min(max(agreed, follower.final.number), follower.head.number)
         if self.config.finality == "finalized":
             number = final
         elif self.config.finality == "safe":
@@ -421,26 +528,14 @@ class Watcher:
         if self.config.finality != "latest":
             # Nobody agrees on the newest block; a quorum on it would be an accident.
             self.counters.agreeing = await check_quorum(self.rpc, endpoint, target, self.config.quorum)
-        code_hash = await check_commitment(self.rpc, endpoint, target, self.config.registry.address, ours)
+        facts = self.ledger.view(target.number)
+        code_hash = await self._attestor.check(endpoint, target, ours, facts)
         if self._code_hash is None:
             self._checkpoint.set_code_hash(code_hash)
             self._code_hash = code_hash
         elif self._code_hash != code_hash:
             raise Contradiction(f"{endpoint.name}: the registry's code is not what it was")
-        await self._prove_verdicts(endpoint, target)
         self.counters.proofs += 1
-
-    async def _prove_verdicts(self, endpoint: Endpoint, target: Header) -> None:
-        """Nothing tells that a verdict was left out but its slot: all are looked at, if many only from time to time."""
-        now, facts = self._clock(), self.ledger.view(target.number)
-        told = self._has_verdicts(self.ledger.adopted_block, target.number)
-        due = told or now - self._verdicts_at >= VERDICTS_INTERVAL
-        for curator in self.config.curators:
-            keys = verdict_keys(curator.address, facts)
-            if curator.block <= target.number and (due or len(keys) <= SLOTS_AT_ONCE):
-                await check_verdicts(self.rpc, endpoint, target, curator.address, keys, facts)
-        if due:
-            self._verdicts_at = now
 
     async def _adopt(self, target: Header, final: int) -> None:
         follower = self._follower
@@ -462,8 +557,11 @@ class Watcher:
         else:
             self._checkpoint.prove(absorbed, self.final, self.ledger.base_commitment, self.proven)
         log.debug("proven at block %s, final from %s to %s", target, base_was, self.final)
-        self._lies.clear()
-        self.alarm = None
+        if target.number > self._frozen_at:
+            self._calm_down()
+        if self._doubt is not None and target.number >= max(self._doubt, follower.head.number):
+            self._doubt = None
+            touched = EVERYTHING
         self._tell(touched)
 
     def _has_verdicts(self, after: int, upto: int) -> bool:
@@ -484,24 +582,12 @@ class Watcher:
         except RpcError:
             final = None
         if final is not None:
-            return await self._agreed_final(endpoint, final)
+            return final
         if self.config.finality in ("finalized", "safe"):
             raise ChainError(f"{endpoint.name} does not know which block is final")
         head = await self._header(endpoint, "latest")
         depth = max(ASSUMED_FINAL_DEPTH, self._confirmations)
         return await self._header(endpoint, hex(max(head.number - depth, 0)))
-
-    async def _agreed_final(self, endpoint: Endpoint, own: Header) -> Header:
-        """The highest block that enough endpoints take for final, so that one which lags does not hold us up."""
-        need = self.config.quorum or min(2, len(self.rpc.endpoints))
-        if need <= 1 or own.number <= self._agreed or self.config.finality == "latest":
-            return own
-        heights = [own.number, *await final_heights(self.rpc, endpoint)]
-        if len(heights) < need:
-            return own
-        agreed = min(sorted(heights, reverse=True)[need - 1], own.number)
-        self._agreed = agreed
-        return own if agreed == own.number else await self._header(endpoint, hex(agreed))
 
     async def _header(self, endpoint: Endpoint, block: str) -> Header:
         header = await self._find_header(endpoint, block)
@@ -520,9 +606,11 @@ class Watcher:
         except HeaderError as error:
             raise BadAnswer(f"{endpoint.name}: {error}") from None
 
-    def _tell(self, touched: Touched) -> None:
-        ledger = self.ledger
-        self._deliver(Update(ledger.adopted, ledger.head, touched, self.proven, self.alarm, self.head or 0))
+    def _tell(self, touched: Touched, *, retreat: bool = False) -> None:
+        ledger, settled = self.ledger, self._doubt is None
+        self._deliver(
+            Update(ledger.adopted, ledger.head, touched, self.proven, self.alarm, self.head or 0, retreat, settled)
+        )
 
 
 def confirmations(finality: str) -> int:

@@ -40,7 +40,7 @@ class State:
         """The configuration under the home folder; see `offchain.cli.settings`."""
         from offchain.cli.settings import load
 
-        configure_logging(self.log)
+        configure_logging(self.log, as_json=self.output.as_json)
         return load(self.home, overrides=overrides)
 
     def confirm(self, question: str) -> None:
@@ -52,12 +52,29 @@ class State:
         click.confirm(question, abort=True, err=True)
 
 
-def configure_logging(level: str) -> None:
-    """Send logs of this level and above to standard error, a line each."""
+def configure_logging(level: str, *, as_json: bool = False) -> None:
+    """Send logs of this level and above to standard error: a line each, or with --json a JSON object on each line."""
+    import json
     import logging
     import time
 
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    class JsonFormatter(logging.Formatter):
+        """time, level, logger, message; and the traceback of an error that nobody foresaw."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            document = {
+                "time": self.formatTime(record, self.datefmt),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": record.getMessage(),
+            }
+            if record.exc_info:
+                document["traceback"] = self.formatException(record.exc_info)
+            return json.dumps(document)
+
+    formatter = (JsonFormatter if as_json else logging.Formatter)(
+        "%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ"
+    )
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)

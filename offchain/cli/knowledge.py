@@ -10,10 +10,11 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from offchain.cli.calls import request
 from offchain.cli.daemon import Daemon, find_daemon, lock_home
@@ -247,18 +248,28 @@ def _stand(trust: TrustedNodes, provider: Any, kind: KindId | None) -> str:
     return "accepted" if accepted else "not accepted"
 
 
-def run_watch(settings: Settings, output: Output) -> None:
-    """`waypost watch`."""
+def run_watch(settings: Settings, output: Output, http: bool = False) -> None:
+    """`waypost watch`; with its local interface if that is wanted."""
+    from offchain.web.trust_api import serve_trust
+
+    config = settings.http()
 
     async def service(stop: Stop) -> None:
-        async with open_trust(settings) as trust:
+        async with AsyncExitStack() as stack:
+            trust = await stack.enter_async_context(open_trust(settings))
+            url = None
+            if http:
+                interface = serve_trust(trust, settings.home, config.host, config.port)
+                url = await stack.enter_async_context(interface)
             output.event(
                 {
                     "event": "ready",
                     "registry": views.hexed(trust.config.registry.address),
-                    "rpc": list(trust.config.rpc),
+                    "rpc": [urlsplit(each).netloc.rpartition("@")[2] for each in trust.config.rpc],
+                    "url": url,
                 },
-                f"watching 0x{trust.config.registry.address.hex()} on chain {trust.config.chain_id}",
+                f"watching 0x{trust.config.registry.address.hex()} on chain {trust.config.chain_id}"
+                + (f", answering at {url}" if url else ""),
             )
             async with background(tell_states(output, trust), _tell_changes(output, trust)):
                 await stop.wait()

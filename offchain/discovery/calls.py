@@ -12,9 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
+from typing import TypeAlias
 
-from offchain.discovery.message import FindNode, Message, Nodes, Ping, Pong, TalkRequest, TalkResponse, encode
-from offchain.discovery.wire import Remote, Wire
+from offchain.discovery.message import (
+    FindNode,
+    Message,
+    Nodes,
+    Ping,
+    Pong,
+    RegConfirmation,
+    RegTopic,
+    TalkRequest,
+    TalkResponse,
+    TopicNodes,
+    TopicQuery,
+    encode,
+)
+from offchain.discovery.wire import PacketLayer, Remote
 from offchain.errors import ConnectionLost
 from offchain.types import NodeId
 
@@ -38,7 +52,20 @@ class Overloaded(ConnectionLost):
 
 MAX_CALLS = 16_384
 
-Answer = Pong | Nodes | TalkResponse
+Request: TypeAlias = Ping | FindNode | TalkRequest | RegTopic | TopicQuery
+
+
+@dataclass(frozen=True, slots=True)
+class TopicAnswer:
+    """All packets of the answer to REGTOPIC or TOPICQUERY."""
+
+    confirmation: RegConfirmation | None
+    advertisers: tuple[bytes, ...]
+    hints: tuple[bytes, ...]
+    """Records of NODES."""
+
+
+Answer: TypeAlias = Pong | Nodes | TalkResponse | TopicAnswer
 
 
 @dataclass(slots=True)
@@ -46,7 +73,7 @@ class Call:
     """A request under way."""
 
     remote: Remote
-    request: Ping | FindNode | TalkRequest
+    request: Request
     message: bytes
     done: Callable[[Answer | None, float], None]
     """Called once, with the answer (all packets of NODES as one), or None if there was none."""
@@ -61,6 +88,8 @@ class Call:
     total: int = 0
     packets: int = 0
     records: list[bytes] = field(default_factory=list)
+    advertisers: list[bytes] = field(default_factory=list)
+    confirmation: RegConfirmation | None = None
 
 
 class Timing:
@@ -97,7 +126,7 @@ class Timing:
 class Calls:
     """The requests of one node that are under way."""
 
-    def __init__(self, wire: Wire, rng: Random) -> None:
+    def __init__(self, wire: PacketLayer, rng: Random) -> None:
         self._wire = wire
         self._rng = rng
         self._timing = Timing()
@@ -115,7 +144,7 @@ class Calls:
     def start(
         self,
         remote: Remote,
-        request: Ping | FindNode | TalkRequest,
+        request: Request,
         now: float,
         done: Callable[[Answer | None, float], None],
         *,
@@ -135,10 +164,14 @@ class Calls:
         call = self._calls.get(answer.request_id)
         if call is None or call.remote.address != address or call.remote.node_id != node_id:
             return None
-        if isinstance(answer, Pong):
+        if isinstance(call.request, RegTopic | TopicQuery):
+            if not _fits(call, answer):
+                return None
+            whole: Answer | None = _collect_topic(call, answer)
+        elif isinstance(answer, Pong):
             if not isinstance(call.request, Ping):
                 return None
-            whole: Answer | None = answer
+            whole = answer
         elif isinstance(answer, Nodes):
             if not isinstance(call.request, FindNode):
                 return None
@@ -166,7 +199,7 @@ class Calls:
                 continue
             if call.packets:
                 self._close(call)
-                call.done(Nodes(request_id, call.packets, tuple(call.records)), now)
+                call.done(_so_far(call), now)
             elif call.retries:
                 call.retries -= 1
                 self._send(call, now, again=True)
@@ -209,3 +242,34 @@ def _collect(call: Call, answer: Nodes) -> Nodes | None:
     if call.packets < call.total and len(call.records) < MAX_NODES_RECORDS:
         return None
     return Nodes(answer.request_id, call.packets, tuple(call.records))
+
+
+def _fits(call: Call, answer: Message) -> bool:
+    """Whether the message can be a part of the answer to REGTOPIC or TOPICQUERY."""
+    if isinstance(call.request, RegTopic):
+        return isinstance(answer, Nodes) or (isinstance(answer, RegConfirmation) and call.confirmation is None)
+    return isinstance(answer, Nodes | TopicNodes)
+
+
+def _collect_topic(call: Call, answer: Message) -> TopicAnswer | None:
+    """One more packet of the answer; all as one when they are complete."""
+    assert isinstance(answer, Nodes | RegConfirmation | TopicNodes)
+    call.packets += 1
+    if call.packets == 1:
+        call.total = min(max(answer.total, 1), MAX_NODES_PACKETS)
+    if isinstance(answer, RegConfirmation):
+        call.confirmation = answer
+    elif isinstance(answer, TopicNodes):
+        call.advertisers += answer.records[: MAX_NODES_RECORDS - len(call.advertisers)]
+    else:
+        call.records += answer.records[: MAX_NODES_RECORDS - len(call.records)]
+    if call.packets < call.total:
+        return None
+    return TopicAnswer(call.confirmation, tuple(call.advertisers), tuple(call.records))
+
+
+def _so_far(call: Call) -> Answer:
+    """What came of an answer of several packets."""
+    if isinstance(call.request, RegTopic | TopicQuery):
+        return TopicAnswer(call.confirmation, tuple(call.advertisers), tuple(call.records))
+    return Nodes(call.request.request_id, call.packets, tuple(call.records))

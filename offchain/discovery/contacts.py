@@ -7,7 +7,7 @@ nodes are handed on: to other nodes by the table, to the program as `NodeVerifie
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from random import Random
 
@@ -81,6 +81,16 @@ class Contacts:
     def next_event(self) -> NodeVerified | None:
         """The next thing to tell the program."""
         return self._events.popleft() if self._events else None
+
+    def tell_again(self, node_id: NodeId) -> None:
+        """More is known of a verified node now than when the program was told of it: tell again."""
+        enr = self._verified.get(node_id)
+        if enr is not None:
+            self._events.append(NodeVerified(enr))
+
+    def verified_records(self, node_ids: Collection[NodeId]) -> list[Enr]:
+        """The records of those of these nodes that answered us."""
+        return [self._verified[node_id] for node_id in node_ids if node_id in self._verified]
 
     def sizes(self) -> dict[str, int]:
         """How much is held: each of these is bounded."""

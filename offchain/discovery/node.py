@@ -7,6 +7,7 @@ next deadline out. No socket, no clock: `service` gives it both. It is made of
     requests    what it asks
     contacts    whom it keeps: the table, checks, newer records
     explore     how it finds others
+    directory   topic discovery: what it advertises, for whom it is a registrar, what it searches
     answers     what it answers: below
 """
 
@@ -20,27 +21,39 @@ from random import Random
 from offchain.config import DiscoveryConfig
 from offchain.discovery import message as messages
 from offchain.discovery.address import UdpAddress, ip_of, may_name
+from offchain.discovery.batch import batches
 from offchain.discovery.contacts import Contacts, NodeVerified
 from offchain.discovery.endpoint import EndpointVote
 from offchain.discovery.explore import Explorer
 from offchain.discovery.limits import InboundLimiter, Limits
-from offchain.discovery.message import FindNode, Message, MessageError, Nodes, Ping, Pong, TalkRequest, TalkResponse
+from offchain.discovery.message import (
+    FindNode,
+    Message,
+    MessageError,
+    Nodes,
+    Ping,
+    Pong,
+    RegTopic,
+    TalkRequest,
+    TalkResponse,
+    TopicQuery,
+)
 from offchain.discovery.packet import MAX_MESSAGE_SIZE
 from offchain.discovery.requests import Requests
-from offchain.discovery.wire import Received, Remote, Wire
+from offchain.discovery.topics import capability
+from offchain.discovery.topics.admission import Admission
+from offchain.discovery.topics.directory import Directory
+from offchain.discovery.wire import PacketLayer, Received, Remote, Wire
 from offchain.enr import Enr, EnrError, sign
 from offchain.errors import ConfigError
 from offchain.keys import PrivateKey
 from offchain.rlp import Item, int_to_bytes
-from offchain.types import NodeId, normalised, parse_ip, short
+from offchain.types import NodeId, normalised, parse_ip, short, topic_of
 
 logger = logging.getLogger("offchain.discovery")
 
 MAX_RECORDS = 16
 """Records in an answer to FINDNODE."""
-
-NODES_BUDGET = MAX_MESSAGE_SIZE - 24
-"""Bytes of records in one NODES packet: what its request id, total and list headers leave."""
 
 MAX_TALK = MAX_MESSAGE_SIZE - 16
 """Bytes of the longest TALKRESP payload."""
@@ -59,21 +72,44 @@ class Node:
         *,
         limits: Limits | None = None,
         seq: int = 1,
+        admission: Admission | None = None,
+        wire: Callable[[Enr, Callable[[NodeId], Enr | None]], PacketLayer] | None = None,
     ) -> None:
-        """ConfigError if a bootnode's record cannot be used."""
+        """`admission` decides whom we advertise, None is the default strategy; `wire` makes another packet layer.
+
+        ConfigError if a bootnode's record cannot be used.
+        """
         self.id = key.public.node_id
         self.talk_handlers: dict[bytes, Callable[[NodeId, bytes], bytes]] = {}
         self.counts: Counter[str] = Counter()
         self._key = key
-        self._record = Enr.create(key, seq, tcp=config.tcp, kinds=config.kinds)
+        entries: dict[str, Item] = {capability.KEY: capability.VERSION}
+        self._record = Enr.create(key, seq, tcp=config.tcp, kinds=config.kinds, extra=entries)
         self._limiter = InboundLimiter(limits or Limits(), lan=config.lan)
-        self._wire = Wire(key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id)
+        self._wire: PacketLayer
+        if wire is not None:
+            self._wire = wire(self._record, self._known)
+        else:
+            self._wire = Wire(key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id)
         self._wire.stats = self.counts
         self.requests = Requests(self._wire, rng, self.counts, lan=config.lan, ipv6=":" in config.host)
         self.contacts = Contacts(self.id, self.requests, rng, lan=config.lan)
         self.explorer = Explorer(
             self.id, self.requests, self.contacts, [_bootnode(text) for text in config.bootnodes], rng, self.counts
         )
+        self.directory = Directory(
+            self.id,
+            self.requests,
+            self.contacts,
+            lambda: self._record,
+            rng,
+            self.counts,
+            lan=config.lan,
+            ipv6=":" in config.host,
+            admission=admission,
+        )
+        for kind in config.kinds:
+            self.directory.advertise(topic_of(kind))
         self._votes = {4: EndpointVote(), 6: EndpointVote()}
         self._running = False
         self._next_sweep = 0.0
@@ -101,6 +137,7 @@ class Node:
     def stop(self, now: float) -> None:
         """End: whoever waits for an answer gets none."""
         self._running = False
+        self.directory.stop()
         self.requests.calls.abandon(now)
 
     def update_record(self, changes: Mapping[str, Item | None], now: float) -> None:
@@ -109,6 +146,7 @@ class Node:
         for entry in self.contacts.table:
             self.contacts.queue_check(entry.enr, inbound=entry.inbound)
         self.contacts.run_checks(now)
+        self.directory.record_changed(now)
 
     def _set_record(self, record: Enr) -> None:
         self._record = record
@@ -119,8 +157,14 @@ class Node:
     def receive_datagram(self, datagram: bytes, source: UdpAddress, now: float) -> None:
         """Take in a datagram. Whatever it holds, no exception comes of it."""
         received = self._wire.receive_datagram(datagram, source, now)
-        if received is None or not self._running:
+        if received is not None:
+            self.receive_message(received, now)
+
+    def receive_message(self, received: Received, now: float) -> None:
+        """Take in a message that the packet layer believes."""
+        if not self._running:
             return
+        source = received.address
         if received.record is not None:
             self.contacts.contacted_us(received.record, source, now)
         try:
@@ -129,7 +173,7 @@ class Node:
             self.counts["dropped_message"] += 1
             logger.debug("%s sent no message: %s", short(received.node_id), error)
             return
-        if isinstance(message, Ping | FindNode | TalkRequest):
+        if isinstance(message, Ping | FindNode | TalkRequest | RegTopic | TopicQuery):
             self._on_request(received, message, now)
         elif not self.requests.calls.receive(received.node_id, source, message, now):
             self.counts["dropped_unasked"] += 1
@@ -150,6 +194,7 @@ class Node:
             self._wire.handle_timeouts(now)
         if self._running:
             self.explorer.handle_timeouts(now)
+            self.directory.handle_timeouts(now)
             self.contacts.run_checks(now)
 
     def next_deadline(self) -> float:
@@ -159,6 +204,7 @@ class Node:
             self._next_sweep,
             self.contacts.table.next_check(),
             self.explorer.next_deadline(),
+            self.directory.next_deadline(),
         )
 
     def sizes(self) -> dict[str, int]:
@@ -166,13 +212,16 @@ class Node:
         return {
             **self._wire.sizes(),
             **self.contacts.sizes(),
+            **self.directory.sizes(),
             "calls": len(self.requests.calls),
             "votes": sum(map(len, self._votes.values())),
         }
 
     # Answers
 
-    def _on_request(self, received: Received, request: Ping | FindNode | TalkRequest, now: float) -> None:
+    def _on_request(
+        self, received: Received, request: Ping | FindNode | TalkRequest | RegTopic | TopicQuery, now: float
+    ) -> None:
         source = received.address
         if not self._limiter.request(source, now):
             self.counts["dropped_requests"] += 1
@@ -186,6 +235,12 @@ class Node:
         elif isinstance(request, FindNode):
             for nodes in self._nodes_for(request, source):
                 self._answer(received, nodes, now)
+        elif isinstance(request, RegTopic):
+            for answer in self.directory.on_regtopic(received, request, now):
+                self._answer(received, answer, now)
+        elif isinstance(request, TopicQuery):
+            for answer in self.directory.on_topicquery(received, request, now):
+                self._answer(received, answer, now)
         else:
             response = self._talk_response(received.node_id, request)
             self._answer(received, TalkResponse(request.request_id, response), now)
@@ -198,15 +253,8 @@ class Node:
         for entry in self.contacts.table.at_distances(distance for distance in request.distances if distance):
             if may_name(source[0], entry.address[0]):
                 found.append(entry.enr.raw)
-        batches: list[list[bytes]] = [[]]
-        room = NODES_BUDGET
-        for raw in found[:MAX_RECORDS]:
-            if len(raw) > room:
-                batches.append([])
-                room = NODES_BUDGET
-            batches[-1].append(raw)
-            room -= len(raw)
-        return [Nodes(request.request_id, len(batches), tuple(batch)) for batch in batches]
+        packets = batches(found[:MAX_RECORDS])
+        return [Nodes(request.request_id, len(packets), packet) for packet in packets]
 
     def _talk_response(self, node_id: NodeId, request: TalkRequest) -> bytes:
         handler = self.talk_handlers.get(request.protocol)

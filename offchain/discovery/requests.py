@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from offchain.discovery.address import may_name, udp_address
-from offchain.discovery.calls import Answer, Calls
-from offchain.discovery.message import FindNode, Nodes, Ping, Pong, TalkRequest, TalkResponse
+from offchain.discovery.calls import Answer, Calls, TopicAnswer
+from offchain.discovery.message import FindNode, Nodes, Ping, Pong, RegTopic, TalkRequest, TalkResponse, TopicQuery
 from offchain.discovery.packet import MAX_FIRST_MESSAGE_SIZE
 from offchain.discovery.table import log_distance
-from offchain.discovery.wire import Remote, Wire
+from offchain.discovery.topics.capability import speaks_topics
+from offchain.discovery.wire import PacketLayer, Remote
 from offchain.enr import Enr, EnrError
-from offchain.types import NodeId, short
+from offchain.types import NodeId, Topic, short
 
 MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
 """Bytes of the longest TALKREQ payload and protocol name together: it may have to go into a handshake packet."""
@@ -22,7 +23,7 @@ MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
 class Requests:
     """Sends PING, FINDNODE and TALKREQ. Every `done` is called once, with None if there was no answer."""
 
-    def __init__(self, wire: Wire, rng: Random, stats: Counter[str], *, lan: bool, ipv6: bool) -> None:
+    def __init__(self, wire: PacketLayer, rng: Random, stats: Counter[str], *, lan: bool, ipv6: bool) -> None:
         """`lan`: private and loopback addresses are used; `ipv6`: we can send to IPv6 addresses."""
         self.calls = Calls(wire, rng)
         self._wire = wire
@@ -80,6 +81,58 @@ class Requests:
             done(answer.response if isinstance(answer, TalkResponse) else None, then)
 
         self.calls.start(remote, TalkRequest(self.calls.new_id(), protocol, request), now, heard, retries=0)
+
+    def register_topic(
+        self,
+        registrar: Enr,
+        topic: Topic,
+        record: Enr,
+        ticket: bytes,
+        distances: tuple[int, ...],
+        now: float,
+        done: Callable[[TopicAnswer | None, float], None],
+    ) -> None:
+        """Ask a registrar to advertise us. None, at once, if it does not speak topic discovery."""
+        request = RegTopic(self.calls.new_id(), topic, record.raw, ticket, distances)
+        self._ask_registrar(registrar, request, now, done)
+
+    def query_topic(
+        self,
+        registrar: Enr,
+        topic: Topic,
+        distances: tuple[int, ...],
+        now: float,
+        done: Callable[[TopicAnswer | None, float], None],
+    ) -> None:
+        """Ask a registrar who advertises a topic. None, at once, if it does not speak topic discovery."""
+        self._ask_registrar(registrar, TopicQuery(self.calls.new_id(), topic, distances), now, done)
+
+    def _ask_registrar(
+        self, enr: Enr, request: RegTopic | TopicQuery, now: float, done: Callable[[TopicAnswer | None, float], None]
+    ) -> None:
+        remote = self.remote(enr)
+        if remote is None or not speaks_topics(enr):
+            done(None, now)
+            return
+
+        def heard(answer: Answer | None, then: float) -> None:
+            done(answer if isinstance(answer, TopicAnswer) else None, then)
+
+        self.calls.start(remote, request, now, heard)
+
+    def decoded(self, records: Iterable[bytes]) -> list[Enr]:
+        """The records that are valid, newest of each node only."""
+        valid: dict[NodeId, Enr] = {}
+        for raw in records:
+            try:
+                enr = Enr.decode(raw)
+            except EnrError:
+                self._stats["records_bad"] += 1
+                continue
+            known = valid.get(enr.node_id)
+            if known is None or enr.seq > known.seq:
+                valid[enr.node_id] = enr
+        return list(valid.values())
 
     def _believed(self, records: Iterable[bytes], remote: Remote, distances: tuple[int, ...]) -> list[Enr]:
         """Of the records in an answer, those that the node may name: signed, at a distance asked for, once each."""

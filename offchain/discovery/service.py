@@ -22,11 +22,12 @@ from offchain.discovery.calls import NoAnswer
 from offchain.discovery.limits import Limits
 from offchain.discovery.message import Pong
 from offchain.discovery.node import Node
+from offchain.discovery.topics.admission import Admission
 from offchain.enr import Enr
 from offchain.errors import ConfigError, ConnectionLost
 from offchain.keys import PrivateKey
 from offchain.rlp import Item
-from offchain.types import Kind, NodeId, parse_ip, short
+from offchain.types import Kind, NodeId, parse_ip, short, topic_of
 
 logger = logging.getLogger("offchain.discovery")
 
@@ -50,11 +51,13 @@ class Discovery(asyncio.DatagramProtocol):
         rng: Random | None = None,
         limits: Limits | None = None,
         seq: int | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """`rng` makes keys and nonces: leave it out but in tests.
 
         `seq` is the first number of the own record; left out, the milliseconds since 1970, so that a node that starts
-        again with the same key has a newer record than others remember.
+        again with the same key has a newer record than others remember. `admission` decides whom this node advertises
+        for others, and when; left out, `SharedAdmission`.
 
         ConfigError if an address, a bootnode or the protocol id cannot be used.
         """
@@ -64,7 +67,7 @@ class Discovery(asyncio.DatagramProtocol):
             _check_ip(name, text)
         self._config = config
         first = time.time_ns() // 1_000_000 if seq is None else seq
-        self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first)
+        self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first, admission=admission)
         self._ipv6 = ":" in config.host
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -159,25 +162,30 @@ class Discovery(asyncio.DatagramProtocol):
         return await future
 
     async def candidates(self, kind: Kind) -> AsyncIterator[Enr]:
-        """Records of nodes that say they serve a kind and answered us; a node again only when its record is newer.
+        """Records of nodes that serve a kind and answered us; a node again only when its record is newer.
 
+        Found by asking registrars for the topic of the kind, and by walking about and reading records.
         Endless: while somebody iterates, the node keeps looking, eagerly at first, and at most every 30 s once nothing
         new turns up. Whether to trust what is found is for the caller to decide.
         """
         if self._transport is None:
             raise ConnectionLost("the discovery node is not running")
-        reader = _Reader(kind)
+        topic = topic_of(kind)
+        contacts, directory = self._node.contacts, self._node.directory
+        reader = _Reader(lambda enr: kind in enr.kinds or directory.is_advertised(topic, enr.node_id))
         self._readers.add(reader)
         self._node.explorer.want(kind, self._loop.time())
+        directory.want(topic, self._loop.time())
         self._pump()
         try:
-            for enr in self._node.contacts.verified(kind):
+            for enr in contacts.verified(kind) + contacts.verified_records(directory.found(topic)):
                 reader.offer(enr)
             while (found := await reader.next()) is not None:
                 yield found
         finally:
             self._readers.discard(reader)
             self._node.explorer.unwant(kind)
+            directory.unwant(topic)
 
     async def update_record(self, **changes: Item | int | None) -> Enr:
         """Change entries of the own record, by name; None removes one. The nodes that know us learn of it.
@@ -275,14 +283,14 @@ class Discovery(asyncio.DatagramProtocol):
 class _Reader:
     """One iteration of `candidates`: what waits for it, and what it was told."""
 
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
+    def __init__(self, serves: Callable[[Enr], bool]) -> None:
+        self._serves = serves
         self._queue: asyncio.Queue[Enr | None] = asyncio.Queue()
         self._told: dict[NodeId, int] = {}
 
     def offer(self, enr: Enr) -> None:
         """Tell of a record, unless it is of another kind or was told of."""
-        if self._kind not in enr.kinds or self._told.get(enr.node_id, -1) >= enr.seq:
+        if not self._serves(enr) or self._told.get(enr.node_id, -1) >= enr.seq:
             return
         self._told.pop(enr.node_id, None)
         self._told[enr.node_id] = enr.seq

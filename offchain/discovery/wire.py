@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 from offchain.discovery import packet as packets
 from offchain.discovery.address import UdpAddress
@@ -115,6 +116,29 @@ class _Outgoing:
     datagram: bytes = b""
     proofs: int = 0
     repeats: int = 0
+
+
+class PacketLayer(Protocol):
+    """What a node needs of its packet layer: `Wire`, or in simulations one without cryptography."""
+
+    record: Enr
+    stats: Counter[str]
+
+    def send_request(self, remote: Remote, message: bytes, now: float, *, again: bool = False) -> bytes | None: ...
+
+    def send_response(self, node_id: NodeId, address: UdpAddress, message: bytes, now: float) -> None: ...
+
+    def forget(self, nonce: bytes | None) -> None: ...
+
+    def datagrams_to_send(self) -> list[tuple[bytes, UdpAddress]]: ...
+
+    def receive_datagram(self, datagram: bytes, source: UdpAddress, now: float) -> Received | None: ...
+
+    def session(self, node_id: NodeId, address: UdpAddress, now: float) -> object | None: ...
+
+    def handle_timeouts(self, now: float) -> None: ...
+
+    def sizes(self) -> dict[str, int]: ...
 
 
 class Wire:

@@ -71,6 +71,9 @@ def explain(trust: TrustedSet, kind: Kind, node_id: NodeId, now: float) -> Expla
         if suspended:
             bad, origin = suspended, since or origin
             steps.append(suspended)
+        if trust.is_withheld(kind, node_id):
+            bad = "it was suspended, and what suspended it was taken back; it counts again once the head is proven"
+            steps.append(bad)
         if node_id in trust.policy.blocked_nodes:
             bad = "you blocked this node"
             steps.append(bad)

@@ -19,10 +19,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
+from offchain.chain.agreement import needed
 from offchain.chain.rpc import Rpc
+from offchain.chain.snapshot import Snapshot, collect
 from offchain.chain.watcher import Progress, Update, Watcher
 from offchain.config import ChainConfig
-from offchain.errors import LocalError
+from offchain.errors import ChainError, LocalError
 from offchain.trust.explain import Explanation
 from offchain.trust.freshness import Freshness, Limits
 from offchain.trust.policy import Policy
@@ -182,6 +184,9 @@ class TrustedNodes:
                 "agreeing": counters.agreeing,
                 "reorgs": counters.reorgs,
                 "deepestReorg": counters.deepest_reorg,
+                "lies": counters.lies,
+                "sessions": counters.sessions,
+                "quorum": needed(watcher.rpc, self.config.quorum),
                 "proofs": counters.proofs,
                 "logs": counters.logs,
                 "endpoints": [
@@ -191,11 +196,22 @@ class TrustedNodes:
                         "latency": endpoint.latency,
                         "answers": endpoint.answers,
                         "lastError": endpoint.last_error,
+                        "lies": endpoint.lies,
+                        "lastLie": endpoint.last_lie,
                     }
                     for endpoint in watcher.rpc.endpoints
                 ],
             }
         return status
+
+    async def snapshot(self) -> Snapshot:
+        """The history up to the last proven final block. ChainError if there is none yet, or no endpoint gives it."""
+        watcher = self._watcher
+        header = watcher.base_header() if watcher is not None else None
+        if watcher is None or header is None:
+            raise ChainError("nothing was proven yet")
+        ledger = watcher.ledger
+        return await collect(watcher.rpc, self.config, header, ledger.base_commitment, ledger.base.all_verdicts())
 
     # Waiting
 

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from offchain.chain.events import VerdictStatus
 from offchain.chain.facts import Facts, Listing, Origin, Verdict
-from offchain.chain.ledger import EVERYTHING
+from offchain.chain.ledger import EVERYTHING, Touched
 from offchain.chain.watcher import Update
 from offchain.trust.explain import Explanation, explain
 from offchain.trust.freshness import Freshness, Limits, freshness
@@ -79,6 +79,9 @@ class TrustedSet:
         self._serves_until = NOT_TRUSTED
         self._accepted: dict[tuple[ProviderId, KindId], float] = {}
         self._served = False
+        self._retreating = False
+        self._withheld: set[tuple[Kind, NodeId]] = set()
+        """Nodes that were not trusted before a retreat, and would be only because of it."""
         self._content_deadline = FOREVER
         self._advanced_at = 0.0
         self._rebuild(self._clock())
@@ -121,6 +124,10 @@ class TrustedSet:
                     )
                 )
         return found
+
+    def is_withheld(self, kind: Kind, node_id: NodeId) -> bool:
+        """Whether the node would be trusted only because an endpoint took back what was said before."""
+        return (kind, node_id) in self._withheld
 
     def count(self, kind: Kind) -> int:
         """How many nodes are trusted for the kind now."""
@@ -175,6 +182,16 @@ class TrustedSet:
         self.alarm = update.alarm
         self._set_service()
         touched = update.touched
+        if update.settled and self._withheld:
+            self._withheld.clear()
+            touched = EVERYTHING
+        self._retreating = update.retreat
+        try:
+            return self._take(touched, now, wanted)
+        finally:
+            self._retreating = False
+
+    def _take(self, touched: Touched, now: float, wanted: bool) -> list[TrustChange]:
         if now >= self._content_deadline or self._serves(now) != self._served:
             touched = EVERYTHING
         if touched.nodes is None or touched.providers is None:
@@ -250,6 +267,8 @@ class TrustedSet:
     ) -> None:
         if (kind, node_id) in own:
             until = FOREVER
+        elif until and self._is_withheld(kind, node_id, self._until):
+            until = NOT_TRUSTED
         known = self._until.get(kind)
         if known is None:
             known = self._until[kind] = {}
@@ -282,6 +301,10 @@ class TrustedSet:
             end = self._listed_until(listing, now) if listing is not None else NOT_TRUSTED
             if end and listing is not None and listing.origin.kind in by_id:
                 by_id[listing.origin.kind][listing.node_id] = end
+        if self._retreating or self._withheld:
+            for kind, known in until.items():
+                for node_id in [each for each in known if self._is_withheld(kind, each, before)]:
+                    del known[node_id]
         for own in self.policy.own:
             until.setdefault(own.kind, {})[own.node_id] = FOREVER
         self._until = until
@@ -296,6 +319,12 @@ class TrustedSet:
         if changes:
             self.version += 1
         return changes
+
+    def _is_withheld(self, kind: Kind, node_id: NodeId, before: dict[Kind, dict[NodeId, float]]) -> bool:
+        """Whether the node would be trusted only since an endpoint took back what it, or another one, had said."""
+        if self._retreating and node_id not in before.get(kind, _NOBODY):
+            self._withheld.add((kind, node_id))
+        return (kind, node_id) in self._withheld
 
     def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> None:
         """The nodes that adopted facts and the head see alike: nearly all, so this loop is kept short."""

@@ -32,6 +32,8 @@ from offchain.keys import PrivateKey
 from offchain.node.client import ClientNode
 from offchain.web import requests, views
 from offchain.web.guard import HEADERS, ApiError, guard, load_token
+from offchain.web.metrics import CONTENT_TYPE, exposition
+from offchain.web.trust_api import health_response
 
 log = logging.getLogger("offchain.web")
 
@@ -88,6 +90,7 @@ def make_app(node: ClientNode, key: PrivateKey, token: str) -> web.Application:
     app.add_routes(
         [
             web.get("/healthz", api.health),
+            web.get("/metrics", api.metrics),
             web.get("/v1/status", api.status),
             web.get("/v1/nodes", api.nodes),
             web.get("/v1/pool", api.pool),
@@ -116,9 +119,13 @@ class Api:
 
     async def health(self, _: web.Request) -> web.Response:
         """Whether trust can be relied on."""
-        state = self._node.trust.state.name
-        healthy = state not in ("EXPIRED", "TAMPERED")
-        return web.json_response({"healthy": healthy, "state": state}, status=200 if healthy else 503)
+        return health_response(self._node.trust.state.name)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """For Prometheus."""
+        status: dict[str, Any] = self._node.status()
+        parts = {part: status[part] for part in ("pool", "finder", "discovery")}
+        return web.Response(text=exposition(status["trust"], parts), headers={"Content-Type": CONTENT_TYPE})
 
     async def status(self, _: web.Request) -> web.Response:
         """How everything stands."""

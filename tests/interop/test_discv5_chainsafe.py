@@ -9,6 +9,7 @@ from offchain.config import DiscoveryConfig
 from offchain.discovery import Discovery
 from offchain.discovery.calls import NoAnswer
 from offchain.discovery.table import log_distance
+from offchain.discovery.wire import Wire
 from offchain.enr import Enr
 from offchain.keys import PrivateKey
 from offchain.types import MAILSERVER
@@ -152,3 +153,35 @@ async def test_another_protocol_id_is_another_network():
     async with Discv5Peer() as foreign, ours(protocol_id=b"waypnt") as node:
         with pytest.raises(NoAnswer):
             await node.ping(foreign.record)
+
+
+async def test_it_never_sees_a_topic_message_while_our_nodes_find_each_other_by_topic(monkeypatch):
+    sent = []
+    send = Wire.send_request
+
+    def watched(wire, remote, message, now, **options):
+        sent.append((remote.node_id, message[0]))
+        return send(wire, remote, message, now, **options)
+
+    monkeypatch.setattr(Wire, "send_request", watched)
+    async with (
+        Discv5Peer() as foreign,
+        ours(foreign.record, kinds=(MAILSERVER,)) as server,
+        ours(foreign.record, server.record) as client,
+    ):
+        async with asyncio.timeout(PATIENCE):
+            assert await anext(client.candidates(MAILSERVER)) == server.record
+        searching = client.candidates(MAILSERVER)
+        await anext(searching)
+
+        async def is_found_by_topic():
+            return client.stats()["found_by_topic"] == 1
+
+        await eventually(is_found_by_topic)
+        await client.ping(foreign.record)
+        await searching.aclose()
+
+    topics = {node_id for node_id, kind in sent if kind >= 7}
+    assert topics <= {server.node_id, client.node_id}
+    assert topics
+    assert foreign.record.node_id in {node_id for node_id, _ in sent}

@@ -190,6 +190,7 @@ class FakeBlock:
     commitment: Commitment
     slots: dict
     """By contract and slot."""
+    said: tuple = ()
 
     @property
     def hash(self):
@@ -266,10 +267,11 @@ class FakeChain:
         number = len(self.blocks)
         contracts = {REGISTRY, CURATOR, OTHER_CURATOR}
         state_root, _ = trie({contract: self._account(contract, slots) for contract in contracts})
-        header = _header(number, self.blocks[-1].hash if self.blocks else bytes(32), state_root, self.salt)
+        parent = self.blocks[-1].hash if self.blocks else bytes(32)
+        header = _header(number, parent, state_root, self.salt, bloom_of(said for said, _ in logs))
         block_hash = bytes.fromhex(header["hash"][2:])
         raws = tuple(raw_log(said, version, number, index, block_hash) for index, (said, version) in enumerate(logs))
-        block = FakeBlock(number, header, raws, commitment, slots)
+        block = FakeBlock(number, header, raws, commitment, slots, tuple(said for said, _ in logs))
         self.blocks.append(block)
         return block
 
@@ -294,7 +296,18 @@ class FakeChain:
         }
 
 
-def _header(number, parent, state_root, salt):
+def bloom_of(said):
+    """The bloom filter of a block's logs (Yellow Paper, 4.4.3)."""
+    bits = 0
+    for each in said:
+        for item in (each.contract, *each.topics()):
+            digest = keccak256(item)
+            for at in (0, 2, 4):
+                bits |= 1 << int.from_bytes(digest[at : at + 2], "big") % 2048
+    return bits.to_bytes(256, "big")
+
+
+def _header(number, parent, state_root, salt, bloom):
     fields = {
         "parentHash": parent,
         "sha3Uncles": bytes(32),
@@ -302,7 +315,7 @@ def _header(number, parent, state_root, salt):
         "stateRoot": state_root,
         "transactionsRoot": bytes(32),
         "receiptsRoot": bytes(32),
-        "logsBloom": bytes(256),
+        "logsBloom": bloom,
         "difficulty": 0,
         "number": number,
         "gasLimit": 30_000_000,

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from offchain.chain.commitment import Commitment
+from offchain.config import ContractRef
 from offchain.errors import StorageError
 from offchain.keys import PrivateKey
 from offchain.trust import Freshness, OwnNode, Policy, TrustedNodes
-from offchain.types import MAILSERVER
+from offchain.types import MAILSERVER, Address
 from tests.support.chain_world import ACCEPTED, REJECTED, Unavailable, World
 
 PATIENCE = 15.0
@@ -144,6 +145,17 @@ async def test_refuses_a_database_of_another_registry(world, tmp_path):
     with pytest.raises(StorageError, match="holds another history"):
         async with TrustedNodes(config, Policy()):
             pass
+
+
+async def test_an_address_where_nothing_stands_is_a_mistake_in_the_configuration_not_an_alarm(world, tmp_path):
+    nowhere = ContractRef(Address(bytes(19) + b"\x07"), 0)
+    async with TrustedNodes(world.config(tmp_path, registry=nowhere, finality="latest"), Policy()) as trusted:
+        await trusted.wait_for(lambda each: each.status()["problem"] is not None, PATIENCE)
+        status = trusted.status()
+
+    assert (status["state"], status["alarm"]) == ("NEVER", None)
+    assert "there is no contract at 0x00" in status["problem"]
+    assert "check the deployment" in status["problem"]
 
 
 async def test_survives_an_endpoint_that_goes_away_and_comes_back(world, tmp_path):

@@ -95,9 +95,14 @@ def verify(node: str, kind: str, wait: float, **chain: object) -> None:
 
 
 @click.command()
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    help="Also answer on this TCP port of this machine: status, nodes, reasons, changes, metrics; 0 takes a free one.",
+)
 @chain_options
 @common_options
-def watch(**chain: object) -> None:
+def watch(http_port: int | None, **chain: object) -> None:
     """Follow the registry and print what changes in whom you trust.
 
     Runs until it is stopped. With --json each change is a document on a line of its own, after one that says that it is
@@ -106,7 +111,8 @@ def watch(**chain: object) -> None:
     from offchain.cli.knowledge import run_watch
 
     state = state_of()
-    run_watch(state.settings(overrides(chain)), state.output)
+    settings = state.settings(overrides(chain, http={"port": http_port}))
+    run_watch(settings, state.output, http=http_port is not None)
 
 
 def day(moment: object) -> str:

@@ -85,10 +85,10 @@ class Connecting:
         return found
 
 
-async def run(connecting, urls, until):
+async def run(connecting, urls, until, followed="one"):
     """Run a subscription until so many connections were made; the hints it gave."""
     hints = Hints()
-    subscription = Subscription(connecting, urls, hints, silence=0.01)
+    subscription = Subscription(connecting, urls, hints, silence=0.01, followed=lambda: followed)
     task = asyncio.create_task(subscription.run())
     async with asyncio.timeout(5):
         await connecting.made[until]
@@ -118,6 +118,14 @@ async def test_asks_for_the_gap_then_hands_on_each_head():
     assert found[0] is None
     assert [header.number for header in found[1:3]] == [1, 2]
     assert "newHeads" in socket.sent[0]
+
+
+async def test_a_header_from_another_server_than_the_one_followed_is_only_a_reason_to_ask():
+    chain = FakeChain()
+    chain.pass_blocks(1)
+    socket = Socket(note(chain.head.header))
+
+    assert set(await run(Connecting(socket, Socket()), ("ws://one",), until=2, followed="two")) == {None}
 
 
 async def test_a_header_that_is_not_true_is_only_a_reason_to_ask():

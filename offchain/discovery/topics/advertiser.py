@@ -1,0 +1,225 @@
+"""The advertiser: keeps this node advertised under one topic, at five registrars in each bucket of the service table.
+
+    asking --admitted--> active --nine tenths of the lifetime--> another registrar, or the same anew
+       ^ \\--ticket--> waiting --wait is over--> asking, with the ticket
+
+A registrar is dropped, and left alone for a while, when it doesn't answer, says something impossible, or has let us
+wait for a lifetime and a half or ten times. A new record of ours makes tickets void, and what is advertised old:
+everybody is asked anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+
+from offchain.discovery.topics.admission import LIFETIME
+from offchain.discovery.topics.registrar import Confirmation
+from offchain.discovery.topics.service_table import BUCKETS, Exclusions, ServiceTable
+from offchain.enr import Enr
+from offchain.types import NodeId
+
+K_REGISTER = 5
+MAX_ASKING = 16
+"""Requests under way."""
+
+MAX_TRIES = 10
+MAX_WAITED = 1.5
+"""Lifetimes to wait for one registrar."""
+
+SHORTEST_LIFETIME = 60.0
+"""Who advertises for less only wants us to ask often."""
+
+MAX_TICKET = 400
+"""Bytes of a ticket that still fits into a handshake packet with the rest of REGTOPIC."""
+
+RENEW_AT = 0.9
+JITTER = 1.0
+"""Seconds after the wait at which the ticket is used, at most: it is good for five."""
+
+
+class State(Enum):
+    """Of a registration."""
+
+    ASKING = "asking"
+    WAITING = "waiting"
+    ACTIVE = "active"
+
+
+@dataclass(slots=True)
+class Registration:
+    """What goes on between us and one registrar."""
+
+    enr: Enr
+    bucket: int
+    state: State
+    since: float
+    due: float = 0.0
+    """When to ask again."""
+
+    ticket: bytes = b""
+    tries: int = 0
+    expires: float = 0.0
+    """When the ad goes, while it is active."""
+
+    outdated: bool = False
+    """What is asked is asked with a record that is no longer ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Send REGTOPIC."""
+
+    enr: Enr
+    ticket: bytes
+
+
+class Advertiser:
+    """One topic's."""
+
+    def __init__(self, table: ServiceTable, exclusions: Exclusions, rng: Random, *, lifetime: float = LIFETIME) -> None:
+        """The table is filled by the caller; call `next_asks` after that."""
+        self.table = table
+        self._exclusions = exclusions
+        self._rng = rng
+        self._lifetime = lifetime
+        self._registrations: dict[NodeId, Registration] = {}
+        self._asking = 0
+
+    @property
+    def active(self) -> int:
+        """Registrars that advertise us now."""
+        return sum(each.state is State.ACTIVE for each in self._registrations.values())
+
+    @property
+    def pending(self) -> int:
+        """Registrars that were asked."""
+        return len(self._registrations) - self.active
+
+    def next_asks(self, now: float) -> list[Ask]:
+        """Whom to ask now; each must be reported with `answered` or `failed`."""
+        asks: list[Ask] = []
+        self._expire(now)
+        for registration in self._registrations.values():
+            if self._asking >= MAX_ASKING:
+                break
+            if registration.state is State.WAITING and registration.due <= now:
+                asks.append(self._ask(registration))
+        mine: dict[int, list[Registration]] = {}
+        for registration in self._registrations.values():
+            mine.setdefault(registration.bucket, []).append(registration)
+        for number in BUCKETS:
+            if self._asking >= MAX_ASKING:
+                break
+            if number in mine or self.table.size(number):
+                asks += self._fill(number, mine.get(number, []), now)
+        return asks
+
+    def next_deadline(self) -> float:
+        """When `next_asks` is due; also after an answer, and after the table got new nodes."""
+        if self._asking >= MAX_ASKING:
+            return float("inf")
+        dues = (each.due for each in self._registrations.values() if each.state is not State.ASKING)
+        return min(dues, default=float("inf"))
+
+    def answered(self, node_id: NodeId, answer: Confirmation, now: float) -> None:
+        """A registrar answered."""
+        registration = self._registrations.get(node_id)
+        if registration is None or registration.state is not State.ASKING:
+            return
+        self._asking -= 1
+        if registration.outdated:
+            registration.outdated = False
+            self._begin_anew(registration, now)
+        elif answer.ticket:
+            self._on_ticket(registration, answer, now)
+        elif answer.seconds < SHORTEST_LIFETIME:
+            self._drop(node_id, now)
+        else:
+            lifetime = min(answer.seconds, self._lifetime)
+            registration.state = State.ACTIVE
+            registration.ticket = b""
+            registration.expires = now + lifetime
+            registration.due = now + max(lifetime - (1 - RENEW_AT) * self._lifetime, 1.0)
+            self._exclusions.forgive(node_id)
+
+    def failed(self, node_id: NodeId, now: float) -> None:
+        """A registrar did not answer, or nothing that makes sense."""
+        registration = self._registrations.get(node_id)
+        if registration is not None and registration.state is State.ASKING:
+            self._asking -= 1
+            self._drop(node_id, now)
+
+    def record_changed(self, now: float) -> None:
+        """Our record is a new one: tickets are void, ads are old."""
+        for registration in self._registrations.values():
+            if registration.state is State.ASKING:
+                registration.outdated = True
+            else:
+                self._begin_anew(registration, now)
+
+    # Inside
+
+    def _begin_anew(self, registration: Registration, now: float) -> None:
+        registration.state = State.WAITING
+        registration.ticket = b""
+        registration.tries = 0
+        registration.due = registration.since = now
+
+    def _on_ticket(self, registration: Registration, answer: Confirmation, now: float) -> None:
+        due = now + answer.seconds + self._rng.random() * JITTER
+        waited = due - registration.since
+        impossible = len(answer.ticket) > MAX_TICKET or answer.seconds > self._lifetime
+        if impossible or registration.tries >= MAX_TRIES or waited > MAX_WAITED * self._lifetime:
+            self._drop(registration.enr.node_id, now)
+            return
+        registration.state = State.WAITING
+        registration.ticket = answer.ticket
+        registration.due = due
+
+    def _expire(self, now: float) -> None:
+        for node_id, registration in list(self._registrations.items()):
+            if registration.state is State.ACTIVE and registration.expires <= now:
+                del self._registrations[node_id]
+
+    def _fill(self, number: int, mine: list[Registration], now: float) -> list[Ask]:
+        """Ask others in a bucket, if it wants registrars; if there are none, ask those again whose time runs out."""
+        ending = [each for each in mine if each.state is State.ACTIVE and each.due <= now]
+        missing = K_REGISTER - (len(mine) - len(ending))
+        if missing <= 0:
+            for each in ending:
+                each.due = each.expires
+            return []
+        asks: list[Ask] = []
+        for enr in self.table.members(number):
+            if len(asks) >= missing or self._asking >= MAX_ASKING:
+                break
+            if enr.node_id in self._registrations or self._exclusions.holds(enr.node_id, now):
+                continue
+            registration = Registration(enr, number, State.ASKING, now)
+            self._registrations[enr.node_id] = registration
+            asks.append(self._ask(registration))
+        for registration in ending:
+            if self._asking >= MAX_ASKING:
+                break
+            if len(asks) < missing:
+                registration.since, registration.tries, registration.ticket = now, 0, b""
+                asks.append(self._ask(registration))
+            else:
+                registration.due = registration.expires
+        return asks
+
+    def _ask(self, registration: Registration) -> Ask:
+        newest = self.table.record_of(registration.enr.node_id)
+        if newest is not None:
+            registration.enr = newest
+        registration.state = State.ASKING
+        registration.tries += 1
+        self._asking += 1
+        return Ask(registration.enr, registration.ticket)
+
+    def _drop(self, node_id: NodeId, now: float) -> None:
+        del self._registrations[node_id]
+        self.table.remove(node_id)
+        self._exclusions.add(node_id, now)

@@ -1,0 +1,18 @@
+"""Which nodes speak topic discovery (ethereum/devp2p, discv5/enr-entries/ng.md).
+
+The entry is an integer, the version: 1. Its key is `ng` in the description of the protocol, and `topic-discovery` in
+that of the entry, which was renamed without its text: we write the first and read both.
+"""
+
+from __future__ import annotations
+
+from offchain.enr import Enr
+
+KEY = "ng"
+VERSION = b"\x01"
+_KEYS = (KEY, "topic-discovery")
+
+
+def speaks_topics(enr: Enr) -> bool:
+    """Whether the node of a record may be sent topic messages."""
+    return any(enr.pairs.get(key) == VERSION for key in _KEYS)

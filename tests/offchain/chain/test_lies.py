@@ -1,0 +1,208 @@
+"""Every lie is caught or harmless: the endpoint named and left, the set right, the service up."""
+
+import pytest
+
+from offchain.trust import Freshness
+from offchain.types import MAILSERVER
+from tests.support.chain import node_id, node_ids, nodes_added, nodes_removed, verdict_changed
+from tests.support.lies import (
+    HARMLESS,
+    TELLING,
+    AltersABlockHash,
+    Babbles,
+    ForgesTheHead,
+    GoesBack,
+    HeaderWithoutBloom,
+    OddChainId,
+    OmitsRemovals,
+    OmitsVerdicts,
+    Scene,
+    SendsAnotherBlock,
+    SlowToIndex,
+    StaysAtAnOldBlock,
+    WrongChain,
+)
+
+TOLD_LATER = (HeaderWithoutBloom, StaysAtAnOldBlock, AltersABlockHash)
+"""Lies that catching up with history gives no occasion for."""
+
+TOLD_AT_FIRST = (WrongChain, OddChainId)
+"""Lies that are told only when an endpoint is begun with."""
+
+
+def by_name(cls):
+    return cls.__name__
+
+
+async def live_through(scene, trusted):
+    """What happens while the endpoints are followed; the set is right after each step."""
+    scene.chain.mine(nodes_removed(1, node_ids(1)), nodes_added(1, node_ids(5, 6)))
+    await scene.settle(trusted)
+    scene.chain.pass_blocks(scene.chain.depth + 1)
+    scene.chain.mine(nodes_removed(1, node_ids(5)))
+    await scene.settle(trusted)
+    scene.chain.drop(1)
+    scene.chain.mine(verdict_changed(1, 2))
+    scene.chain.pass_blocks(1)
+    await scene.settle(trusted)
+
+
+@pytest.mark.parametrize("lie", [*TELLING, *HARMLESS], ids=by_name)
+async def test_a_liar_that_is_asked_first_changes_nothing(lie, tmp_path):
+    scene = Scene(tmp_path, lie)
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+
+        assert trusted.state is Freshness.FRESH
+    if lie not in (*HARMLESS, *TOLD_LATER):
+        assert scene.liars[0].last_error, "the liar was not named"
+        assert scene.rpc.leader() is not scene.liars[0], "the liar was not left"
+
+
+@pytest.mark.parametrize("lie", [*TELLING, *HARMLESS], ids=by_name)
+async def test_an_endpoint_that_turns_to_lying_changes_nothing(lie, tmp_path):
+    scene = Scene(tmp_path, lie)
+    scene.nodes[0].lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.nodes[0].lying = True
+        await live_through(scene, trusted)
+
+        assert trusted.state is Freshness.FRESH
+    if lie not in (*HARMLESS, *TOLD_AT_FIRST):
+        assert scene.liars[0].last_error, "the liar was not named"
+        assert scene.rpc.leader() is not scene.liars[0], "the liar was not left"
+
+
+@pytest.mark.parametrize("lie", TELLING, ids=by_name)
+async def test_a_liar_alone_never_makes_a_node_trusted_that_is_not(lie, tmp_path):
+    scene = Scene(tmp_path, lie, honest=0)
+    scene.nodes[0].lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        known = scene.trusted(trusted)
+        scene.nodes[0].lying = True
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        scene.chain.mine(nodes_added(1, node_ids(5)))
+        for _ in range(40):
+            scene.now += 0.2
+            await scene.breathe()
+            assert scene.trusted(trusted) <= known | ({node_id(5)} & scene.listed(scene.chain.final))
+        scene.nodes[0].lying = False
+        scene.chain.pass_blocks(scene.chain.depth + 1)
+        await scene.settle(trusted)
+
+
+async def test_logs_that_come_late_are_no_lie(tmp_path):
+    scene = Scene(tmp_path, SlowToIndex, honest=0, depth=50)
+    scene.nodes[0].lying = False
+    scene.chain.mine(nodes_added(1, node_ids(1, 2)))
+    scene.chain.pass_blocks(51)
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.nodes[0].lying = True
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        await scene.settle(trusted)
+
+        assert trusted.state is Freshness.FRESH
+        assert scene.liars[0].lies == 0
+        assert "at first" in scene.liars[0].last_error
+
+
+async def test_another_block_than_the_one_asked_for_is_refused(tmp_path):
+    scene = Scene(tmp_path, SendsAnotherBlock)
+    scene.nodes[0].lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.nodes[0].lying = True
+        scene.chain.drop(2)
+        scene.chain.pass_blocks(4)
+        await scene.settle(trusted)
+
+        assert "when asked for" in scene.liars[0].last_error
+
+
+@pytest.mark.parametrize("lie", [OmitsRemovals, OmitsVerdicts], ids=by_name)
+async def test_what_is_hidden_at_the_head_is_found_before_it_is_final(lie, tmp_path):
+    scene = Scene(tmp_path, lie, depth=50)
+    scene.nodes[0].lying = False
+    scene.chain.mine(nodes_added(1, node_ids(1, 2)))
+    scene.chain.pass_blocks(51)
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.nodes[0].lying = True
+        hidden = nodes_removed(1, node_ids(1)) if lie is OmitsRemovals else verdict_changed(1, 2)
+        scene.chain.mine(hidden)
+        await scene.settle(trusted)
+
+        assert not trusted.is_trusted(MAILSERVER, node_id(1))
+        assert scene.liars[0].lies == 1
+        assert "logs it sent" in scene.liars[0].last_lie
+
+
+@pytest.mark.parametrize("lie", [GoesBack, StaysAtAnOldBlock], ids=by_name)
+async def test_an_old_head_does_not_bring_back_a_removed_node(lie, tmp_path):
+    scene = Scene(tmp_path, lie, honest=0, depth=8)
+    scene.nodes[0].lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        if lie is StaysAtAnOldBlock:
+            scene.nodes[0].old = scene.chain.copy()
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        await scene.settle(trusted)
+        scene.nodes[0].lying = True
+        for _ in range(100):
+            await scene.breathe()
+            assert not trusted.is_trusted(MAILSERVER, node_id(1))
+
+
+async def test_two_endpoints_that_contradict_each_other_raise_the_alarm_and_freeze_the_set(tmp_path):
+    scene = Scene(tmp_path, ForgesTheHead, honest=1)
+    scene.nodes[0].lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        known = scene.trusted(trusted)
+        scene.nodes[0].lying = True
+        await scene.breathe()
+        scene.chain.mine(nodes_added(1, node_ids(5)))
+        scene.chain.pass_blocks(9)
+        for _ in range(500):
+            scene.now += 1.0
+            await scene.breathe()
+            if trusted.state is Freshness.TAMPERED:
+                break
+
+        for _ in range(50):
+            assert trusted.state is Freshness.TAMPERED, "the alarm must not go off and on"
+            await scene.breathe()
+
+        assert scene.trusted(trusted) <= known
+        assert trusted.status()["alarm"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_noise_is_survived(seed, tmp_path):
+    scene = Scene(tmp_path, Babbles)
+    scene.nodes[0].seed = seed
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        scene.chain.mine(nodes_added(1, node_ids(5)))
+        scene.chain.pass_blocks(scene.chain.depth + 1)
+        await scene.settle(trusted)
