@@ -78,6 +78,7 @@ def test_the_key_is_the_same_after_a_restart():
         ed25519.Ed25519PrivateKey.generate(),
         ec.generate_private_key(ec.SECP384R1()),
     ],
+    ids=["Ed25519", "P-384"],
 )
 def test_a_key_of_another_kind_is_refused(key):
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -96,6 +97,7 @@ def test_a_key_of_another_kind_is_refused(key):
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"pw")
         ),
     ],
+    ids=["empty", "text", "public", "encrypted"],
 )
 def test_a_file_that_holds_no_key_that_can_be_used_is_refused(pem):
     with pytest.raises(ConfigError, match="is not an unencrypted private key"):
