@@ -50,7 +50,7 @@ demo: setup ## The whole story on one machine: chain, servers, sender, client; A
 
 ## Checks
 
-.PHONY: test test-offchain test-contracts test-system lint types
+.PHONY: test test-offchain test-contracts test-deep test-system lint types
 test: test-offchain test-contracts test-system ## All tests
 
 test-offchain: setup ## Unit and property tests: no chain, no network
@@ -58,6 +58,9 @@ test-offchain: setup ## Unit and property tests: no chain, no network
 
 test-contracts: setup ## Contracts under Brownie on a local chain
 	brownie test
+
+test-deep: setup ## The contracts against their models at length: 200 examples of 50 steps
+	WAYPOST_EXAMPLES=200 WAYPOST_STEPS=50 brownie test tests/contracts/curation/test_stateful.py
 
 test-system: setup ## A chain, nodes and a client; foreign implementations as peers
 	$(PYTEST) -q -rs tests/system tests/interop
@@ -68,6 +71,10 @@ lint: setup ## ruff
 
 types: setup ## mypy --strict
 	mypy
+
+.PHONY: slither
+slither: setup ## Static analysis of the contracts; installs slither in .setup/
+	setup/slither.sh
 
 ## Figures
 

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "gas.json"
 sys.path.insert(0, str(ROOT))
 
+from bench import _gas_curation  # noqa: E402
 from bench._report import Figure, report  # noqa: E402
 from offchain.keys import PrivateKey  # noqa: E402
 from offchain.possession import Terms, authorize  # noqa: E402
@@ -37,6 +38,7 @@ GOALS = {
     "renew 100 nodes": 860_000,
     "remove 1 node": 50_000,
     "remove 100 nodes": 1_050_000,
+    **_gas_curation.GOALS,
 }
 KIND = KindId(1)
 DAY = 86_400
@@ -68,6 +70,7 @@ def measured_on_own_chain(seed: int) -> dict[str, int]:
     anvil.install(web3)
     loaded = project.load(str(ROOT))
     loaded.load_config()
+    loaded._add_to_main_namespace()  # for the scripts that deploy the token curator
     network.connect("development")
     try:
         from brownie import accounts
@@ -145,7 +148,7 @@ def measure(registry, curator, accounts, seed: int = 1) -> dict[str, int]:
     used["remove 100 nodes, no two of them neighbours"] = remove(
         [node for node, _ in walk(registry, 1, KIND)][:200:2], as_admin
     )
-    return used
+    return used | _gas_curation.measured(registry, accounts)
 
 
 def _hex(data: bytes) -> str:

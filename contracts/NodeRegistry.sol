@@ -487,6 +487,7 @@ contract NodeRegistry is CommittedLog, INodeRegistry, EIP712, Multicall, Ownable
         if (block.timestamp > proof.deadline) revert PossessionExpired(proof.nodeId, proof.deadline);
         bytes32 digest = _possessionDigest(proof.nodeId, providerId, kind, generation, proof.deadline);
         // Refuses high s, and returns zero for what is no signature at all; zero is never a node's address then.
+        // slither-disable-next-line unused-return
         (address signer,,) = ECDSA.tryRecover(digest, proof.r, proof.vs);
         if (signer == address(0) || signer != node) revert InvalidPossession(proof.nodeId);
     }

@@ -19,6 +19,11 @@ TARGET = ROOT / "offchain" / "chain" / "abi"
 CONTRACTS = {
     "NodeRegistry": "contracts/NodeRegistry.sol",
     "OwnerCurator": "contracts/curation/OwnerCurator.sol",
+    "TokenCurator": "contracts/curation/TokenCurator.sol",
+    "BallotBox": "contracts/curation/BallotBox.sol",
+    "Parameters": "contracts/curation/Parameters.sol",
+    "ParameterVote": "contracts/curation/ParameterVote.sol",
+    "DiscoveryLens": "contracts/DiscoveryLens.sol",
 }
 SOLC_VERSION = "0.8.37"
 

@@ -21,7 +21,19 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from brownie import NodeRegistry, OwnerCurator, accounts, chain, network, web3
+from brownie import (
+    BallotBox,
+    DiscoveryLens,
+    NodeRegistry,
+    OwnerCurator,
+    Parameters,
+    ParameterVote,
+    TokenCurator,
+    accounts,
+    chain,
+    network,
+    web3,
+)
 from brownie._config import CONFIG
 from brownie.network.contract import ProjectContract
 from eth_abi import decode
@@ -32,7 +44,15 @@ from scripts import anvil
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOYMENTS = ROOT / "deployments"
 LOCAL_CHAINS = frozenset((1337, 31337))
-CONTAINERS = {"NodeRegistry": NodeRegistry, "OwnerCurator": OwnerCurator}
+CONTAINERS = {
+    "NodeRegistry": NodeRegistry,
+    "OwnerCurator": OwnerCurator,
+    "TokenCurator": TokenCurator,
+    "BallotBox": BallotBox,
+    "Parameters": Parameters,
+    "ParameterVote": ParameterVote,
+    "DiscoveryLens": DiscoveryLens,
+}
 
 anvil.install(web3)
 # Brownie would write each contract to build/deployments/<chain id>/ and load it at every later start; on a local chain
@@ -71,6 +91,10 @@ class Session:
     @property
     def curator(self):
         return self._contract("OwnerCurator")
+
+    def contract(self, name: str):
+        """Another contract of the deployment, by its name."""
+        return self._contract(name)
 
     def _contract(self, name: str):
         if name not in self._contracts:

@@ -6,9 +6,11 @@ import pytest
 from brownie import accounts, chain, web3
 
 from scripts import anvil, deploy
+from tests.support import immutables
 from tests.support.registry import DAY, MAILSERVERS, ZERO_ADDRESS, addresses, possession
 
 anvil.install(web3)
+immutables.install()
 
 PEOPLE = ("guardian", "admin", "operator", "stranger", "newcomer", "rival", "curator")
 

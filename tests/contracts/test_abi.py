@@ -2,7 +2,7 @@
 
 import json
 
-from brownie import NodeRegistry, OwnerCurator
+from brownie import BallotBox, DiscoveryLens, NodeRegistry, OwnerCurator, Parameters, ParameterVote, TokenCurator
 
 from scripts import export_abi
 from scripts.session import ROOT
@@ -15,7 +15,9 @@ def test_the_committed_files_are_up_to_date():
 
 
 def test_brownie_compiles_the_same_interface():
-    for container in (NodeRegistry, OwnerCurator):
+    for container in (
+        NodeRegistry, OwnerCurator, TokenCurator, BallotBox, Parameters, ParameterVote, DiscoveryLens,
+    ):  # fmt: skip
         brownies = json.loads((ROOT / "build" / "contracts" / f"{container._name}.json").read_text())["abi"]
         assert _members(interface(container._name)) == _members(brownies)
 
