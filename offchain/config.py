@@ -106,6 +106,9 @@ class MailserverConfig:
     data: Path
     """Folder of the archive."""
 
+    database: str = ""
+    """PostgreSQL to keep the archive in instead, as postgresql://user@host/database; several servers may share it."""
+
     host: str = "127.0.0.1"
     port: int = 0
     """TCP port; 0 takes a free one."""
@@ -146,6 +149,24 @@ class MailserverConfig:
 
     password_requests: bool = False
     """Also answer requests encrypted with the public default password, for old clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """One node of a kind that is registered in `offchain.node.kinds`."""
+
+    data: Path
+    """Folder for whatever it keeps."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """TCP port; 0 takes a free one."""
+
+    contact: str = "mailto:operator@example.invalid"
+    """Where others may complain of what it does."""
+
+    lan: bool = False
+    """Also deal with addresses that are not on the internet. For one machine or one LAN."""
 
 
 @dataclass(frozen=True, slots=True)

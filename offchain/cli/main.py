@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "own": ("providers:own", "Keep own nodes, which are always trusted."),
     "mail": ("mail:mail", "Send messages, fetch the history of what was sent."),
     "mailserver": ("server:mailserver", "Run a mail server."),
+    "service": ("service:service", "Run a node of another kind than a mail server."),
     "node": ("node:node", "Keys, records and proofs of a node; run a plain discovery node."),
 }
 """Name: module and object under offchain.cli.commands, and the line in the list of commands."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from offchain.cli.output import Output
 from offchain.cli.running import Stop, serve
 from offchain.cli.settings import Settings
+from offchain.config import ServiceConfig
 from offchain.enode import Enode
 from offchain.enr import Enr
+from offchain.errors import ConfigError
 from offchain.keys import PrivateKey
-from offchain.types import Kind
+from offchain.types import Kind, parse_kind
 
 ARCHIVE_INTERVAL = 0.5
 """Seconds between looks at how much is stored."""
@@ -81,6 +83,34 @@ def run_mailserver(output: Output, settings: Settings, key_path: Path | None) ->
             record = node.discovery.record
             ready_line(output, record, f"mail server {record.node_id.hex()}\n{record.text}")
             async with background(tell_archive(output, node.server.stats), tell_states(output, node.trust)):
+                await stop.wait()
+
+    with lock_home(settings.home):
+        serve(service)
+
+
+def run_service(
+    output: Output, settings: Settings, key_path: Path | None, kind: str, tcp: int, data: Path | None, contact: str
+) -> None:
+    """`waypost service`."""
+    from offchain.cli.daemon import lock_home
+    from offchain.cli.narrator import tell_states
+    from offchain.node.background import background
+    from offchain.node.service import open_service
+
+    try:
+        named = parse_kind(kind)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    chain, discovery = settings.chain(), settings.discovery()
+    key = node_key(settings, key_path)
+    config = ServiceConfig(data or settings.path(named), discovery.host, tcp, contact, discovery.lan)
+
+    async def service(stop: Stop) -> None:
+        async with open_service(named, key, chain, discovery, config, settings.policy_path) as node:
+            record = node.discovery.record
+            ready_line(output, record, f"{named} {record.node_id.hex()}\n{record.text}")
+            async with background(tell_states(output, node.trust)):
                 await stop.wait()
 
     with lock_home(settings.home):

@@ -125,6 +125,17 @@ class ServerFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Overtaken:
+    """A server was slow; another that was asked for the same page answered first, and goes on."""
+
+    node_id: NodeId
+    """The slow one."""
+    by: NodeId
+    seconds: float
+    """Since the page was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """No trusted server is ready; one is waited for."""
 
@@ -155,7 +166,7 @@ class Finished:
     """Where to continue: after a failure, or when the limit was reached; None at the end of the range."""
 
 
-HistoryEvent = Asked | PageRead | ServerFailed | Waiting | Received | Finished
+HistoryEvent = Asked | PageRead | ServerFailed | Overtaken | Waiting | Received | Finished
 
 
 # What it wants done
@@ -202,9 +213,18 @@ class HistoryMachine:
     """
 
     def __init__(
-        self, query: Query, rng: random.Random, now: float, *, timeout: float, wait: float = WAIT_FOR_SERVER
+        self,
+        query: Query,
+        rng: random.Random,
+        now: float,
+        *,
+        timeout: float,
+        wait: float = WAIT_FOR_SERVER,
+        avoid: frozenset[NodeId] = frozenset(),
     ) -> None:
+        """`avoid`: servers never to be asked."""
         self._query = query
+        self._avoid = avoid
         self._rng = rng
         self._timeout = timeout
         self._wait = wait
@@ -254,8 +274,13 @@ class HistoryMachine:
 
     @property
     def exclude(self) -> frozenset[NodeId]:
-        """Servers that failed since the last page."""
-        return frozenset(self._failed_servers)
+        """Servers that failed since the last page, or are to be avoided."""
+        return self._avoid.union(self._failed_servers)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether a page is asked for and nothing of it has come."""
+        return self._phase is Phase.ASKING and self._request_id is not None and not self._page_keys
 
     def wants_server(self, now: float) -> bool:
         """Whether a server should be picked now."""
@@ -294,6 +319,14 @@ class HistoryMachine:
     def sent(self, request_id: bytes, now: float) -> None:
         """The request is on its way; its completion will name this id."""
         self._request_id = request_id
+        self._last_activity = now
+
+    def overtaken(self, by: NodeId, request_id: bytes, now: float) -> None:
+        """Another server was sent the same request, and began to answer while the page was untouched: it goes on."""
+        assert self.untouched
+        assert self._node_id is not None
+        self._events.append(Overtaken(self._node_id, by, now - self._page_started))
+        self._node_id, self._request_id = by, request_id
         self._last_activity = now
 
     def delivered(self, node_id: NodeId, envelopes: Iterable[Envelope], now: float) -> None:

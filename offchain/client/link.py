@@ -91,6 +91,10 @@ class Inbox:
             self._items.append(item)
             self._readable.set()
 
+    def peek(self) -> HistoryItem | None:
+        """The next item, which stays."""
+        return self._items[0] if self._items else None
+
     def take(self) -> HistoryItem | None:
         """The next item, or None if there is none now."""
         if not self._items:

@@ -10,11 +10,23 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from offchain.client.history import Ask, HistoryEvent, HistoryMachine, Query, Received, Report
+from offchain.client.clock_watch import ClockWatch
+from offchain.client.coverage import Coverage
+from offchain.client.cross_check import CrossCheck, CrossChecked
+from offchain.client.history import (
+    WAIT_FOR_SERVER,
+    Ask,
+    Finished,
+    HistoryEvent,
+    HistoryMachine,
+    Query,
+    Received,
+    Report,
+)
 from offchain.client.keyring import Keyring, MailKey, Opened
 from offchain.client.link import Broken, Completed, Delivered, Inbox, Lost, MailLink
 from offchain.client.pool import Pool
@@ -23,7 +35,7 @@ from offchain.keys import PrivateKey, PublicKey
 from offchain.types import NodeId, short
 from offchain.whisper.cipher import seal_asym, seal_sym
 from offchain.whisper.envelope import Envelope, mine
-from offchain.whisper.mail import HistoryRequest, seal_request
+from offchain.whisper.mail import Completion, HistoryRequest, seal_request
 
 log = logging.getLogger("offchain.client")
 
@@ -44,6 +56,18 @@ BATCHES_IN_FLIGHT = 8
 
 LOOK_AGAIN = 1.0
 """Seconds after which the pool is looked at again while no server is free."""
+
+HEDGE_AFTER = 1.5
+"""Seconds without a word after which a second server is asked for the same page."""
+
+CHECK_WAIT = 5.0
+"""Seconds to wait for a second server to compare with."""
+
+SETTLING = 120
+"""Seconds in which an envelope gets around: a server that lacks a younger one has not withheld it."""
+
+FRESH = 5
+"""Seconds since an envelope was made, up to which a server that finds it old says something about our clock."""
 
 DEFAULT_TTL = 50
 """Seconds a message travels between nodes; servers keep it longer."""
@@ -88,7 +112,7 @@ class Stored:
 
 
 MailEvent = Mail | HistoryEvent
-"""`Asked`, `PageRead`, `ServerFailed` and `Waiting` tell of progress, `Mail` is a message, `Finished` the end."""
+"""`Asked`, `PageRead`, `ServerFailed`, `Overtaken`, `Waiting` tell of progress, `Mail` is one, `Finished` the end."""
 
 
 class Mailbox:
@@ -101,9 +125,16 @@ class Mailbox:
         keys: Iterable[MailKey] = (),
         *,
         request_timeout: float = 10.0,
+        hedge_after: float = HEDGE_AFTER,
         rng: random.Random | None = None,
     ) -> None:
-        """`key` is the client's node key, which signs requests; `keys` open messages."""
+        """`key` is the client's node key, which signs requests; `keys` open messages.
+
+        A server that says nothing for `hedge_after` seconds is overtaken by a second one, if that answers first.
+        """
+        self._hedge_after = hedge_after
+        self.clock = ClockWatch(lambda notice: log.warning("%s", notice))
+        """Whether servers say that this machine's clock is wrong: see its `notice`."""
         self._pool = pool
         self._key = key
         self._keyring = Keyring(keys)
@@ -118,12 +149,64 @@ class Mailbox:
         `contextlib.aclosing`.
         """
         keyring = self._keyring if keys is None else Keyring(keys)
-        async with aclosing(self._read(query)) as events:
+        async with aclosing(self._read(self._machine(query))) as events:
             async for event in events:
                 if isinstance(event, Received):
                     yield Mail(event.envelope, keyring.open(event.envelope), event.node_id)
                 else:
                     yield event
+
+    async def fill(
+        self,
+        coverage: Coverage,
+        topics: Iterable[bytes],
+        lower: int,
+        upper: int,
+        keys: Iterable[MailKey] | None = None,
+    ) -> AsyncGenerator[MailEvent, None]:
+        """Read what `coverage` says was never read, gap by gap, and note what was read. A `Finished` for each gap.
+
+        Stops after the first gap that could not be read to its end; the next call goes on there.
+        """
+        for gap in coverage.gaps(topics, lower, upper):
+            query = gap.query()
+            async with aclosing(self.fetch(query, keys)) as events:
+                async for event in events:
+                    yield event  # noted only after the caller has taken everything
+            if isinstance(event, Finished):
+                coverage.finished(query, event, time.time())
+                if not event.complete:
+                    return
+
+    async def fetch_checked(
+        self, query: Query, keys: Iterable[MailKey] | None = None
+    ) -> AsyncGenerator[MailEvent | CrossChecked, None]:
+        """Read history, then ask servers that had no part in it for the same, and compare.
+
+        After `Finished` of the first reading come the mails that only the others have, and at last `CrossChecked`,
+        which says who withheld what. Reads everything twice.
+        """
+        keyring = self._keyring if keys is None else Keyring(keys)
+        seen: set[bytes] = set()
+        finished: Finished | None = None
+        async with aclosing(self.fetch(query, keys)) as events:
+            async for event in events:
+                if isinstance(event, Mail):
+                    seen.add(event.envelope.hash)
+                elif isinstance(event, Finished):
+                    finished = event
+                yield event
+        assert finished is not None
+        check = CrossCheck(query, seen, finished, int(time.time()) - SETTLING)
+        if check.worth_it:
+            machine = self._machine(check.query, wait=CHECK_WAIT, avoid=frozenset(finished.servers))
+            async with aclosing(self._read(machine)) as answers:
+                async for answer in answers:
+                    if not check.take(answer):
+                        break
+                    if isinstance(answer, Received) and answer.envelope.hash not in seen:
+                        yield Mail(answer.envelope, keyring.open(answer.envelope), answer.node_id)
+        yield check.result()
 
     async def post(self, envelopes: Sequence[Envelope], copies: int = STORE_COPIES) -> list[Stored]:
         """Send envelopes to `copies` random servers each, and wait until those say that they have them.
@@ -167,8 +250,12 @@ class Mailbox:
 
     # Reading
 
-    async def _read(self, query: Query) -> AsyncGenerator[HistoryEvent, None]:
-        machine = HistoryMachine(query, self._rng, _now(), timeout=self._timeout)
+    def _machine(
+        self, query: Query, *, wait: float = WAIT_FOR_SERVER, avoid: frozenset[NodeId] = frozenset()
+    ) -> HistoryMachine:
+        return HistoryMachine(query, self._rng, _now(), timeout=self._timeout, wait=wait, avoid=avoid)
+
+    async def _read(self, machine: HistoryMachine) -> AsyncGenerator[HistoryEvent, None]:
         while not machine.over:
             choice = self._pick(machine)
             for event in machine.take_events():
@@ -176,22 +263,57 @@ class Mailbox:
             if choice is None:
                 await self._wait_to_pick(machine)
                 continue
-            node_id, link = choice
+            using = await _Use.begin(*choice)
             try:
-                async with link.history() as inbox:
-                    machine.assign(node_id, _now())
-                    await self._carry_out(machine, link)
-                    while machine.serving == node_id:
-                        await _take_next(machine, node_id, inbox)
-                        await self._carry_out(machine, link)
-                        paused_at = _now()
-                        for event in machine.take_events():
-                            yield event
-                        machine.postpone(_now() - paused_at)
+                machine.assign(using.node_id, _now())
+                ask = await self._carry_out(machine, using.link)
+                while machine.serving == using.node_id:
+                    if ask is not None and (other := await self._hedge(machine, ask, using)) is not None:
+                        await using.end()
+                        using = other
+                        self._pulse()
+                    else:
+                        await _take_next(machine, using.node_id, using.inbox)
+                    ask = await self._carry_out(machine, using.link)
+                    paused_at = _now()
+                    for event in machine.take_events():
+                        yield event
+                    machine.postpone(_now() - paused_at)
             finally:
+                await using.end()
                 self._pulse()
         for event in machine.take_events():
             yield event
+
+    async def _hedge(self, machine: HistoryMachine, ask: Ask, using: _Use) -> _Use | None:
+        """Ask another server for a page just asked for, if the first says nothing; the other if it answers first."""
+        if not machine.untouched:
+            return None
+        asked_at = _now()
+        await _first_of([using.inbox.wait()], min(asked_at + self._hedge_after, machine.next_deadline() or asked_at))
+        if using.inbox.peek() is not None or _now() < asked_at + self._hedge_after:
+            return None
+        choice = self._pool.pick(machine.exclude | self._busy() | {using.node_id})
+        if choice is None:
+            return None
+        other = await _Use.begin(*choice)
+        won = False
+        try:
+            request_id = await self._send(machine, other.link, ask)
+            await _first_of([using.inbox.wait(), other.inbox.wait()], machine.next_deadline())
+            first = other.inbox.peek()
+            answered = isinstance(first, Delivered) or (
+                isinstance(first, Completed) and isinstance(first.completion, Completion)
+            )
+            won = using.inbox.peek() is None and answered
+            if won:
+                machine.overtaken(other.node_id, request_id, _now())
+        except (PeerError, TimeoutError) as error:
+            log.debug("%s was no help: %s", short(other.node_id), error)
+        finally:
+            if not won:
+                await other.end()
+        return other if won else None
 
     def _pick(self, machine: HistoryMachine) -> tuple[NodeId, MailLink] | None:
         if not machine.wants_server(_now()):
@@ -225,27 +347,37 @@ class Mailbox:
         self._freed.set()
         self._freed = asyncio.Event()
 
-    async def _carry_out(self, machine: HistoryMachine, link: MailLink) -> None:
+    async def _carry_out(self, machine: HistoryMachine, link: MailLink) -> Ask | None:
+        """Do what the machine wants; the request that was sent, if any."""
+        asked = None
         for action in machine.take_actions():
             if isinstance(action, Report):
+                self.clock.heard(action.node_id, action.reason)
                 self._pool.report(action.node_id, action.reason, misbehaved=action.misbehaved)
             else:
                 await self._ask(machine, link, action)
+                asked = action
+        return asked
 
     async def _ask(self, machine: HistoryMachine, link: MailLink, ask: Ask) -> None:
-        request = HistoryRequest(
-            ask.lower, ask.upper, bloom=ask.bloom, topics=ask.topics, limit=ask.limit, cursor=ask.cursor
-        )
-        sealed = seal_request(request, link.public, self._key, time.time())
         try:
-            async with asyncio.timeout_at(machine.next_deadline()):
-                await link.ask(sealed)
+            request_id = await self._send(machine, link, ask)
         except TimeoutError:
             machine.tick(_now())
         except PeerError as error:
             machine.lost(ask.node_id, str(error), _now())
         else:
-            machine.sent(sealed.id, _now())
+            machine.sent(request_id, _now())
+
+    async def _send(self, machine: HistoryMachine, link: MailLink, ask: Ask) -> bytes:
+        """Send a request over a link; its id. TimeoutError at the machine's deadline."""
+        request = HistoryRequest(
+            ask.lower, ask.upper, bloom=ask.bloom, topics=ask.topics, limit=ask.limit, cursor=ask.cursor
+        )
+        sealed = seal_request(request, link.public, self._key, time.time())
+        async with asyncio.timeout_at(machine.next_deadline()):
+            await link.ask(sealed)
+        return sealed.id
 
     # Sending
 
@@ -281,8 +413,30 @@ class Mailbox:
             refusal = str(error)
         else:
             self._pool.report(node_id, None)
+            for envelope in envelopes:
+                self.clock.heard(node_id, answers.get(envelope.hash), fresh=abs(envelope.sent - time.time()) < FRESH)
             return [Stored(node_id, envelope, refused) for envelope, refused in answers.items()]
         return [Stored(node_id, envelope.hash, refusal) for envelope in envelopes]
+
+
+class _Use:
+    """A link that a query uses for its requests."""
+
+    def __init__(self, node_id: NodeId, link: MailLink, inbox: Inbox, stack: AsyncExitStack) -> None:
+        self.node_id = node_id
+        self.link = link
+        self.inbox = inbox
+        self._stack = stack
+
+    @classmethod
+    async def begin(cls, node_id: NodeId, link: MailLink) -> _Use:
+        """Open an inbox on the link."""
+        stack = AsyncExitStack()
+        return cls(node_id, link, await stack.enter_async_context(link.history()), stack)
+
+    async def end(self) -> None:
+        """Give the link back; a request left unfinished keeps it busy."""
+        await self._stack.aclose()
 
 
 async def _take_next(machine: HistoryMachine, node_id: NodeId, inbox: Inbox) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,8 @@ from offchain.mailserver.answer import Answer, SyncAnswer
 from offchain.mailserver.archive.base import Archive
 from offchain.mailserver.archive.writer import ArchiveWriter
 from offchain.mailserver.quota import Limits, Quotas, RequestMemory
+from offchain.mailserver.reconcile.summary import Summary
+from offchain.mailserver.reconcile.unwanted import Unwanted
 from offchain.mailserver.retention import Retention
 from offchain.types import MAILSERVER, NodeId, TrustView
 from offchain.whisper.cipher import key_from_password
@@ -30,7 +33,7 @@ from offchain.whisper.mail import (
     open_request,
     request_id,
 )
-from offchain.whisper.protocol import Refusal
+from offchain.whisper.protocol import Packet, Refusal
 
 log = logging.getLogger("offchain.mailserver")
 
@@ -67,6 +70,9 @@ class Desk:
         self._on_new = on_new
         self._quotas = Quotas(Limits(config.requests_per_minute, config.requests_per_minute_per_address))
         self._requests = RequestMemory()
+        self.summary = Summary(archive, time.monotonic)
+        """What other servers compare with theirs."""
+        self.unwanted = Unwanted()
         self._warned_at = 0.0
         self._password_key = key_from_password(DEFAULT_PASSWORD) if config.password_requests else None
 
@@ -78,7 +84,7 @@ class Desk:
         StorageError if the disk refused them: then none of them is acknowledged. Whoever stops waiting changes nothing:
         what is on its way to the disk gets there, and is told of.
         """
-        oldest = self._retention.oldest(self.clock())
+        oldest = self.oldest(self.clock())
         kept = [envelope for envelope in envelopes if envelope.sent >= oldest]
         writing = asyncio.ensure_future(self._write(kept, source))
         writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits any more
@@ -97,7 +103,12 @@ class Desk:
         self.counts["envelopes stored"] += len(new)
         self.counts["envelopes known already"] += len(envelopes) - len(new)
         if new:
+            self.summary.touched(envelope.sent for envelope in new)
             self._on_new(new, source)
+
+    def oldest(self, now: float) -> int:
+        """Envelopes sent before it are not taken."""
+        return self._retention.oldest(now)
 
     def count_refusals(self, refused: Sequence[Refusal]) -> None:
         """Count envelopes that were not taken, by reason."""
@@ -127,6 +138,10 @@ class Desk:
         return any(envelope.pow(rule) >= self.config.min_pow for rule in PowRule)
 
     # Requests
+
+    async def look(self, step: Callable[[], list[Packet]]) -> list[Packet]:
+        """Take a step of an answer: at once if the archive is in this process, else in a thread."""
+        return await asyncio.to_thread(step) if self.archive.waits else step()
 
     def answer(self, packet: bytes, peer: PublicKey, host: str) -> Answer | Failure:
         """The answer to a history request, or why there is none."""

@@ -19,10 +19,11 @@ from offchain.config import MailserverConfig
 from offchain.contact import Contact
 from offchain.errors import ConfigError, StorageError
 from offchain.keys import PrivateKey
+from offchain.mailserver.archive import open_archive
 from offchain.mailserver.archive.base import Archive
-from offchain.mailserver.archive.lmdb import LmdbArchive
 from offchain.mailserver.archive.writer import ArchiveWriter
 from offchain.mailserver.desk import Desk
+from offchain.mailserver.reconcile.packets import WPSYNC
 from offchain.mailserver.relay import Relay
 from offchain.mailserver.retention import Retention
 from offchain.mailserver.session import Session
@@ -37,6 +38,8 @@ log = logging.getLogger("offchain.mailserver")
 
 RETENTION_INTERVAL = 60.0
 """Seconds between looks at what is too old, or too much."""
+
+CAPABILITIES = (SHH, WPSYNC)
 
 GRACE = 3.0
 """Seconds that stopping waits for envelopes on their way to disk and for answers on their way to clients."""
@@ -80,7 +83,7 @@ class Mailserver:
 
     async def __aenter__(self) -> Mailserver:
         config = self.config
-        self._archive = self._given_archive or LmdbArchive(config.data)
+        self._archive = self._given_archive or open_archive(config)
         self._writer = ArchiveWriter(self._archive)
         self._desk = Desk(
             self._key,
@@ -97,7 +100,7 @@ class Mailserver:
                 self._key,
                 config.host,
                 config.port,
-                [SHH],
+                CAPABILITIES,
                 self._serve,
                 max_peers=config.max_peers,
                 limits=self._limits(),
@@ -167,7 +170,7 @@ class Mailserver:
             acknowledge=False,
         )
         status = Status(min_pow=self.config.min_pow, confirmations=True)
-        shh = await ShhPeer.start(connected, status, rules=rules, clock=self._clock)
+        shh = await ShhPeer.start(connected, status, rules=rules, clock=self._clock, others=True)
         session = Session(shh, self._desk, self._meetings, self._spawn, dialed=dialed)
         if self._stopping:
             session.end(DisconnectReason.QUITTING)
@@ -182,7 +185,7 @@ class Mailserver:
     async def _call(self, contact: Contact) -> None:
         """Connect to another server and serve the session until it is over."""
         connected = await peer.connect(
-            self._key, contact.public, contact.host, contact.tcp, [SHH], limits=self._limits()
+            self._key, contact.public, contact.host, contact.tcp, CAPABILITIES, limits=self._limits()
         )
         try:
             await self._serve(connected, dialed=True)

@@ -11,18 +11,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from offchain.errors import PeerError, StorageError
 from offchain.mailserver.answer import Answer, SyncAnswer
 from offchain.mailserver.desk import Desk
 from offchain.mailserver.outbox import Outbox
+from offchain.mailserver.reconcile.exchange import Exchange
+from offchain.mailserver.reconcile.packets import WPSYNC
 from offchain.mailserver.sync import CatchUp, Meetings
 from offchain.rlpx.p2p import DisconnectReason
 from offchain.types import NodeId, short
 from offchain.whisper.mail import Failure, MailError, SyncResponse
 from offchain.whisper.packets import OTHER_ERROR, BatchFault, BatchResponse
-from offchain.whisper.protocol import Code, EnvelopesReceived, Event, Extension, ShhPeer
+from offchain.whisper.protocol import Code, EnvelopesReceived, Event, Extension, OtherMessage, ShhPeer
 
 log = logging.getLogger("offchain.mailserver")
 
@@ -76,6 +79,9 @@ class Session:
         self._sync_requests: asyncio.Queue[bytes] = asyncio.Queue(2)
         self._sync_parts: asyncio.Queue[SyncResponse] = asyncio.Queue(SYNC_PARTS_WAITING)
         self._syncing = False
+        self._exchange = (
+            Exchange(partial(shh.peer.send, WPSYNC.name), desk, self.node_id) if _speaks_sync(shh) else None
+        )
         self._even = False
         self._refusals = 0
         self._acknowledging = 0
@@ -89,6 +95,8 @@ class Session:
                 self._tasks.create_task(self._closer())
                 self._tasks.create_task(self._answer_requests())
                 self._tasks.create_task(self._answer_syncs())
+                if self._exchange is not None:
+                    self._tasks.create_task(self._exchange.answer())
                 if self.outbox is not None:
                     self._start_relaying(self._tasks)
                 async for event in self._shh:  # ends by raising, which ends the tasks too
@@ -126,6 +134,8 @@ class Session:
                 self._take_sync_request(event.payload)
             elif event.code == Code.SYNC_RESPONSE and self._syncing:
                 await self._sync_parts.put(self._read_sync(event.payload))
+        elif isinstance(event, OtherMessage) and event.capability == WPSYNC.name and self._exchange is not None:
+            await self._exchange.take(event.code, event.payload)
 
     # Envelopes
 
@@ -208,7 +218,7 @@ class Session:
         end = loop.time() + self._desk.config.answer_time
         try:
             while not answer.finished:
-                packets = answer.step()
+                packets = await self._desk.look(answer.step)
                 if not answer.finished and loop.time() >= end:
                     packets += answer.complete()
                 await self._shh.send_many(packets)
@@ -238,8 +248,8 @@ class Session:
 
     def _start_relaying(self, tasks: asyncio.TaskGroup) -> None:
         assert self.outbox is not None
-        for work in (self._relay(self.outbox), self._catch_up()):
-            tasks.create_task(work)
+        tasks.create_task(self._relay(self.outbox))
+        tasks.create_task(self._catch_up() if self._exchange is None else self._exchange.run())
 
     async def _relay(self, outbox: Outbox) -> None:
         while True:
@@ -248,7 +258,10 @@ class Session:
             self._desk.counts["envelopes relayed"] += len(envelopes)
 
     async def _catch_up(self) -> None:
-        """Fetch what we missed. If it fails the link works all the same; the next meeting tries again."""
+        """Fetch what we missed from a server that does not speak wpsync.
+
+        If it fails the link works all the same; the next meeting tries again.
+        """
         round_ = self._meetings.begin(self.node_id, self._desk.clock())
         self._syncing = True
         try:
@@ -293,7 +306,7 @@ class Session:
     async def _send_sync(self, answer: SyncAnswer) -> None:
         try:
             while not answer.finished:
-                await self._shh.send_many(answer.step())
+                await self._shh.send_many(await self._desk.look(answer.step))
                 await asyncio.sleep(0)
         except StorageError as error:
             self._desk.storage_failed(error)
@@ -305,3 +318,7 @@ class Session:
             return SyncResponse.decode(payload)
         except MailError as error:
             return SyncResponse(final=True, error=str(error))
+
+
+def _speaks_sync(shh: ShhPeer) -> bool:
+    return any((each.name, each.version) == (WPSYNC.name, WPSYNC.version) for each in shh.peer.capabilities)

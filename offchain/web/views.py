@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from offchain.client.history import Asked, Finished, PageRead, Received, ServerFailed, Waiting
+from offchain.client.history import Asked, Finished, Overtaken, PageRead, Received, ServerFailed, Waiting
 from offchain.client.mailbox import Mail, MailEvent, Stored
 from offchain.client.pool_machine import PoolEvent, PoolNode
 from offchain.trust.explain import Explanation
@@ -107,6 +107,15 @@ def mail_event(event: MailEvent) -> Json:
             }
         case ServerFailed(node_id, reason):
             return {"progress": {"what": "failed", "nodeId": hexed(node_id), "reason": reason}}
+        case Overtaken():
+            return {
+                "progress": {
+                    "what": "overtaken",
+                    "nodeId": hexed(event.node_id),
+                    "by": hexed(event.by),
+                    "seconds": event.seconds,
+                }
+            }
         case Waiting(reason):
             return {"progress": {"what": "waiting", "reason": reason}}
         case Finished():

@@ -33,6 +33,7 @@ __all__ = [
     "Event",
     "Extension",
     "NoStatus",
+    "OtherMessage",
     "RateLimits",
     "Refusal",
     "RequirementsChanged",
@@ -137,7 +138,18 @@ class Extension:
     payload: bytes
 
 
-Event: TypeAlias = StatusReceived | RequirementsChanged | EnvelopesReceived | Acknowledged | BatchAnswered | Extension
+@dataclass(frozen=True, slots=True)
+class OtherMessage:
+    """A message of another capability of the same connection, as it came."""
+
+    capability: str
+    code: int
+    payload: bytes
+
+
+Event: TypeAlias = (
+    StatusReceived | RequirementsChanged | EnvelopesReceived | Acknowledged | BatchAnswered | Extension | OtherMessage
+)
 Packet: TypeAlias = tuple[int, bytes]
 
 
@@ -309,8 +321,9 @@ class ShhPeer:
     closed the connection of a peer that broke the protocol. Both are PeerErrors.
     """
 
-    def __init__(self, peer: Peer, session: ShhSession, clock: Callable[[], float]) -> None:
+    def __init__(self, peer: Peer, session: ShhSession, clock: Callable[[], float], others: bool = False) -> None:
         self.peer = peer
+        self._others = others
         self.session = session
         self._clock = clock
         self._events: deque[Event] = deque()
@@ -325,9 +338,13 @@ class ShhPeer:
         rules: Rules | None = None,
         timeout: float = 5.0,  # noqa: ASYNC109 (the bound on the peer's status)
         clock: Callable[[], float] = time.time,
+        others: bool = False,
     ) -> ShhPeer:
-        """Exchange statuses. ConnectionLost if the peer's does not come within `timeout` seconds."""
-        shh = cls(peer, ShhSession(status, clock(), rules), clock)
+        """Exchange statuses. ConnectionLost if the peer's does not come within `timeout` seconds.
+
+        With `others`, messages of other capabilities of the connection are events too, once the status came.
+        """
+        shh = cls(peer, ShhSession(status, clock(), rules), clock, others)
         try:
             async with asyncio.timeout(timeout):
                 await shh._flush()
@@ -398,6 +415,8 @@ class ShhPeer:
             raise self._breach
         for message in await self.peer.receive_many(limit):
             if message.capability != SHH.name:
+                if self._others and self.session.remote is not None:
+                    self._events.append(OtherMessage(message.capability, message.code, message.payload))
                 continue
             try:
                 event = self.session.receive(message.code, message.payload, self._clock())

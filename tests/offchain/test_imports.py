@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "whisper": {*RECORDS, "rlpx"},
     "mailserver": {*RECORDS, "rlpx", "whisper"},
     "client": {*RECORDS, "chain", "trust", "discovery", "rlpx", "whisper"},
+    "pushserver": {*RECORDS, "rlpx", "whisper", "client"},
     "node": {*RECORDS, "chain", "trust", "discovery", "rlpx", "whisper", "mailserver", "client"},
     "web": {*RECORDS, "chain", "trust", "discovery", "rlpx", "whisper", "mailserver", "client", "node"},
     "cli": None,
@@ -71,18 +72,25 @@ CODECS_AND_MACHINES = [
     "client/pool_machine.py",
     "client/finder_machine.py",
     "client/history.py",
+    "client/cross_check.py",
+    "client/clock_watch.py",
     "client/keyring.py",
     "contact.py",
     "enode.py",
     "enr.py",
     "keys.py",
     "possession.py",
+    "pushserver/grant.py",
+    "pushserver/watch.py",
     "rlp.py",
     "rlpx/auth.py",
     "rlpx/ecies.py",
     "rlpx/frame.py",
     "rlpx/p2p.py",
     "rlpx/connection.py",
+    "mailserver/reconcile/fingerprint.py",
+    "mailserver/reconcile/packets.py",
+    "mailserver/reconcile/asker.py",
     "whisper/envelope.py",
     "whisper/bloom.py",
     "whisper/cipher.py",
@@ -161,6 +169,18 @@ def test_the_rules_themselves_have_no_cycle():
 
 
 def test_mail_servers_clients_and_discovery_see_trust_only_through_the_view():
-    for package in ("discovery", "mailserver", "client"):
+    for package in ("discovery", "mailserver", "client", "pushserver"):
         for path in sorted((PACKAGE / package).rglob("*.py")):
             assert "trust" not in inside_imports_of(path), path
+
+
+def test_one_line_outside_its_package_knows_the_push_server():
+    lines = [
+        (str(path.relative_to(PACKAGE)), line.strip())
+        for path in modules()
+        if name_of(path) != "pushserver"
+        for line in path.read_text().splitlines()
+        if "pushserver" in line.lower() or "push server" in line.lower() or "wppush" in line.lower()
+    ]
+
+    assert lines == [("node/kinds.py", 'Kind("pushserver"): "offchain.pushserver.service:open_service",')]

@@ -207,12 +207,14 @@ CLIENT = key(100)
 class Setting:
     """A pool of fake servers, a mailbox over it, and the trust that both rely on."""
 
-    def __init__(self, *servers, keys=(), timeout=5.0):
+    def __init__(self, *servers, keys=(), timeout=5.0, hedge_after=60.0, seed=1):
         self.servers = {server.node_id: server for server in servers}
         self.trust = FakeTrust(*self.servers)
         config = ClientConfig(MAILSERVER, pool_target=len(servers))
-        self.pool = Pool(config, self.trust, self._connect, rng=random.Random(1))
-        self.mailbox = Mailbox(self.pool, CLIENT, keys, request_timeout=timeout, rng=random.Random(1))
+        self.pool = Pool(config, self.trust, self._connect, rng=random.Random(seed))
+        self.mailbox = Mailbox(
+            self.pool, CLIENT, keys, request_timeout=timeout, hedge_after=hedge_after, rng=random.Random(1)
+        )
 
     async def _connect(self, contact):
         peer = self.servers[contact.node_id].connect(CLIENT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from offchain.rlpx.p2p import DisconnectReason
 from offchain.rlpx.peer import Disconnected
 from offchain.whisper.bloom import envelope_matches
 from offchain.whisper.envelope import Envelope
-from offchain.whisper.protocol import EnvelopesReceived, Event
+from offchain.whisper.protocol import SHH, EnvelopesReceived, Event
 
 DAY = 86_400
 MARCH = 20_513 * DAY
@@ -78,6 +78,8 @@ async def until(condition: Callable[[], object], turns: int = 100_000) -> None:
 class MemoryArchive:
     """An archive that is a sorted list."""
 
+    waits = False
+
     def __init__(self, envelopes: Iterable[Archivable] = ()) -> None:
         self.kept: dict[bytes, Archivable] = {}
         self.failure: Exception | None = None
@@ -110,6 +112,14 @@ class MemoryArchive:
                 break
         return Page(page.envelopes, page.last, page.cursor)
 
+    def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
+        if self.failure is not None:
+            raise self.failure
+        return sorted(at for at in self.kept if begin <= at < end)[:limit]
+
+    def get_many(self, positions: Collection[bytes]) -> list[bytes | None]:
+        return [self.kept[at].raw if at in self.kept else None for at in positions]
+
     def days(self) -> list[DayInfo]:
         return [DayInfo(day, 100) for day in sorted({each.sent // DAY for each in self.kept.values()})]
 
@@ -140,7 +150,9 @@ class FakeShh:
     """A peer without a network: the test feeds events, and looks at what was sent. Sending waits at a gate."""
 
     def __init__(self, own: PrivateKey, host: str = "192.0.2.1") -> None:
-        self.peer = SimpleNamespace(node_id=own.public.node_id, remote=own.public, address=(host, 30303))
+        self.peer = SimpleNamespace(
+            node_id=own.public.node_id, remote=own.public, address=(host, 30303), capabilities=(SHH,)
+        )
         self.sent: list[tuple[int, bytes]] = []
         self.relayed: list[Envelope] = []
         self.acknowledged: list[EnvelopesReceived] = []

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from offchain.cli.commands.archive import archive
 from offchain.cli.context import common_options, state_of
 from offchain.cli.options import bootnode_option, chain_options, host_option, key_option, overrides, port_option
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @key_option
 @host_option
 @port_option
@@ -19,7 +20,10 @@ from offchain.cli.options import bootnode_option, chain_options, host_option, ke
 @bootnode_option
 @chain_options
 @common_options
+@click.pass_context
 def mailserver(
+    ctx: click.Context,
+    /,
     key_path: Path | None,
     host: str | None,
     port: int | None,
@@ -33,6 +37,8 @@ def mailserver(
     It announces itself in Discovery v5, keeps what is sent to it, passes it on to other trusted servers, and answers
     requests for history. Whether clients use it is up to the registry and the curators: see `waypost node authorize`.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from offchain.cli.services import run_mailserver
 
     state = state_of()
@@ -42,3 +48,6 @@ def mailserver(
         mailserver={"host": host, "port": tcp_port, "data": data},
     )
     run_mailserver(state.output, state.settings(given), key_path)
+
+
+mailserver.add_command(archive)

@@ -8,7 +8,7 @@ valid on every server, also on one that never held the envelope it names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,8 @@ SECONDS_PER_DAY = 86_400
 MAX_SENT = 2**32 - 1
 CURSOR_SIZE = 36
 TOPIC_SIZE = 4
+BLOOM_SIZE = 64
+MAX_QUERY_TOPICS = 512
 MAX_PAGE = 2_000
 """Envelopes in a page at most; a longer answer is several pages."""
 
@@ -85,12 +87,23 @@ class DayInfo:
 class Archive(Protocol):
     """A store of envelopes. Calls block and may come from any thread; one thread adds at a time."""
 
+    waits: bool
+    """Whether a query waits for another process, so that it is better made in a thread of its own."""
+
     def add_many(self, envelopes: Sequence[Archivable]) -> list[bool]:
         """Store durably, then say for each envelope whether it is new. StorageError means that any may be missing."""
         ...
 
     def query(self, query: Query) -> Page:
         """The next page of an answer."""
+        ...
+
+    def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
+        """The first positions from begin to before end, in order. Bounds are positions, or the first bytes of some."""
+        ...
+
+    def get_many(self, positions: Collection[bytes]) -> list[bytes | None]:
+        """The envelopes at these positions; None where there is none."""
         ...
 
     def days(self) -> list[DayInfo]:
@@ -108,6 +121,28 @@ class Archive(Protocol):
     def close(self) -> None:
         """Let go of the files. Everything added is on disk already."""
         ...
+
+
+def check_archivable(envelopes: Sequence[Archivable]) -> None:
+    """ValueError for what no archive can hold; the protocol lets no such envelope through."""
+    for each in envelopes:
+        if not 0 <= each.sent <= MAX_SENT or len(each.topic) != TOPIC_SIZE:
+            raise ValueError(f"sent is {each.sent} and the topic {each.topic!r}; this was to be checked before")
+
+
+def check_query(query: Query) -> None:
+    """ValueError for a query that none can answer."""
+    if query.cursor and len(query.cursor) != CURSOR_SIZE:
+        raise ValueError(f"a cursor has {CURSOR_SIZE} bytes, found {len(query.cursor)}")
+    if query.bloom is not None and len(query.bloom) != BLOOM_SIZE:
+        raise ValueError(f"a bloom filter has {BLOOM_SIZE} bytes, found {len(query.bloom)}")
+    if len(query.topics) > MAX_QUERY_TOPICS or any(len(topic) != TOPIC_SIZE for topic in query.topics):
+        raise ValueError(f"expected at most {MAX_QUERY_TOPICS} topics of {TOPIC_SIZE} bytes each")
+
+
+def day_at(bound: bytes) -> int:
+    """The day of a position, or of the first bytes of one."""
+    return int.from_bytes(bound[:4].ljust(4, b"\0"), "big") // SECONDS_PER_DAY
 
 
 def position(sent: int, envelope_hash: bytes) -> bytes:

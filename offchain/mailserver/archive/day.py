@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ MAX_SCANNED = 5_000
 class Collector:
     """A page being filled: takes positions and envelopes until it is full."""
 
-    __slots__ = ("_limit", "_room", "cursor", "envelopes", "full", "last", "scans_left")
+    __slots__ = ("_limit", "cursor", "envelopes", "full", "last", "room", "scans_left")
 
     def __init__(self, limit: int, max_bytes: int) -> None:
         self.envelopes: list[bytes] = []
@@ -49,14 +49,19 @@ class Collector:
         self.full = False
         self.scans_left = MAX_SCANNED
         self._limit = limit
-        self._room = max_bytes
+        self.room = max_bytes
+
+    @property
+    def left(self) -> int:
+        """Envelopes that still fit, by their number."""
+        return self._limit - len(self.envelopes)
 
     def take(self, at: bytes, raw: bytes) -> bool:
         """Add an envelope; whether there is room for another."""
         self.envelopes.append(raw)
         self.last = at
-        self._room -= len(raw)
-        if len(self.envelopes) >= self._limit or self._room <= 0:
+        self.room -= len(raw)
+        if len(self.envelopes) >= self._limit or self.room <= 0:
             self.cursor = at
             self.full = True
         return not self.full
@@ -124,6 +129,24 @@ class Day:
                 self._scan(txn, first, upper, bloom, page)
             else:
                 self._merge(txn, wanted, first, upper, page)
+
+    def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
+        """The first positions from begin to before end."""
+        found: list[bytes] = []
+        with self._reading() as txn:
+            cursor = txn.cursor(self._d)
+            if cursor.set_range(begin):
+                for at in cursor.iternext(keys=True, values=False):
+                    if at >= end or len(found) >= limit:
+                        break
+                    found.append(at)
+        return found
+
+    def get_many(self, positions: Collection[bytes]) -> list[bytes | None]:
+        """The envelopes at these positions; None where there is none."""
+        with self._reading() as txn:
+            find = txn.cursor(self._d).get
+            return [find(at) for at in positions]
 
     def count(self) -> int:
         """How many envelopes the day holds."""

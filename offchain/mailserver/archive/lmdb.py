@@ -5,26 +5,27 @@ from __future__ import annotations
 import bisect
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from offchain.errors import StorageError
 from offchain.mailserver.archive.base import (
-    CURSOR_SIZE,
     MAX_SENT,
     SECONDS_PER_DAY,
-    TOPIC_SIZE,
     Archivable,
     DayInfo,
     Page,
     Query,
+    check_archivable,
+    check_query,
+    day_at,
     first_position,
 )
-from offchain.mailserver.archive.day import INITIAL_MAP, MAX_MERGED_TOPICS, Collector, Day, DayClosed
+from offchain.mailserver.archive.day import INITIAL_MAP, Collector, Day, DayClosed
 from offchain.mailserver.archive.folder import ArchiveFolder
-from offchain.mailserver.archive.topics import BLOOM_SIZE, FULL
+from offchain.mailserver.archive.topics import FULL
 
 _Result = TypeVar("_Result")
 
@@ -38,6 +39,8 @@ class LmdbArchive:
     StorageError if the folder is somebody else's, in use, damaged, or the disk is full. After a failed write what was
     stored before is still there, and the next write is tried afresh.
     """
+
+    waits = False
 
     def __init__(self, folder: Path, *, initial_map: int = INITIAL_MAP, max_open_days: int = MAX_OPEN_DAYS) -> None:
         self._folder = ArchiveFolder(folder)
@@ -56,12 +59,9 @@ class LmdbArchive:
 
     def add_many(self, envelopes: Sequence[Archivable]) -> list[bool]:
         """Store durably, one commit per day met; for each envelope, whether it is new."""
+        check_archivable(envelopes)
         by_day: defaultdict[int, list[int]] = defaultdict(list)
         for at, envelope in enumerate(envelopes):
-            if not 0 <= envelope.sent <= MAX_SENT or len(envelope.topic) != TOPIC_SIZE:
-                raise ValueError(
-                    f"sent is {envelope.sent} and the topic {envelope.topic!r}; this was to be checked before"
-                )
             by_day[envelope.sent // SECONDS_PER_DAY].append(at)
         added = [False] * len(envelopes)
         for number, places in sorted(by_day.items()):
@@ -77,12 +77,7 @@ class LmdbArchive:
 
     def query(self, query: Query) -> Page:
         """The next page, oldest first; of the days that are there, if some are deleted meanwhile."""
-        if query.cursor and len(query.cursor) != CURSOR_SIZE:
-            raise ValueError(f"a cursor has {CURSOR_SIZE} bytes, found {len(query.cursor)}")
-        if query.bloom is not None and len(query.bloom) != BLOOM_SIZE:
-            raise ValueError(f"a bloom filter has {BLOOM_SIZE} bytes, found {len(query.bloom)}")
-        if len(query.topics) > MAX_MERGED_TOPICS or any(len(topic) != TOPIC_SIZE for topic in query.topics):
-            raise ValueError(f"expected at most {MAX_MERGED_TOPICS} topics of {TOPIC_SIZE} bytes each")
+        check_query(query)
         page = Collector(query.limit, query.max_bytes)
         upper_sent = min(query.upper, MAX_SENT)
         first, upper = first_position(query), max(upper_sent, 0).to_bytes(4, "big") + b"\xff" * 32
@@ -95,12 +90,35 @@ class LmdbArchive:
         for number in numbers[bisect.bisect_left(numbers, first_day) :]:
             if number > upper_sent // SECONDS_PER_DAY or page.full:
                 break
-            try:
-                self._use(number, lambda day: day.collect(first, upper, topics, bloom, page))
-            except StorageError:
-                if number in self._numbers:
-                    raise
+            self._use_if_there(number, lambda day: day.collect(first, upper, topics, bloom, page), None)
         return Page(page.envelopes, page.last, page.cursor)
+
+    def positions(self, begin: bytes, end: bytes, limit: int) -> list[bytes]:
+        """The first positions from begin to before end, in order."""
+        found: list[bytes] = []
+        first, last = (day_at(bound) for bound in (begin, end))
+        for number in self._numbers:
+            if not first <= number <= last:
+                continue
+            if len(found) >= limit:
+                break
+            of_day = partial(Day.positions, begin=begin, end=end, limit=limit - len(found))
+            found += self._use_if_there(number, of_day, [])
+        return found
+
+    def get_many(self, positions: Collection[bytes]) -> list[bytes | None]:
+        """The envelopes at these positions; None where there is none."""
+        by_day: defaultdict[int, list[bytes]] = defaultdict(list)
+        for at in positions:
+            by_day[day_at(at)].append(at)
+        found: dict[bytes, bytes | None] = {}
+        numbers = self._numbers
+        for number, of_day in by_day.items():
+            if number in numbers:
+                nothing: list[bytes | None] = [None] * len(of_day)
+                raws = self._use_if_there(number, partial(Day.get_many, positions=of_day), nothing)
+                found.update(zip(of_day, raws, strict=True))
+        return [found.get(at) for at in positions]
 
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first."""
@@ -133,6 +151,15 @@ class LmdbArchive:
                 return action(self._day(number, make))
             except DayClosed:
                 continue
+
+    def _use_if_there(self, number: int, action: Callable[[Day], _Result], otherwise: _Result) -> _Result:
+        """Do something with a day that may be deleted meanwhile."""
+        try:
+            return self._use(number, action)
+        except StorageError:
+            if number in self._numbers:
+                raise
+            return otherwise
 
     def _day(self, number: int, make: bool = False) -> Day:
         with self._lock:

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from offchain.mailserver.archive.base import TOPIC_SIZE
+from offchain.mailserver.archive.base import BLOOM_SIZE, TOPIC_SIZE
 
-BLOOM_SIZE = 64
 FULL = (1 << 8 * BLOOM_SIZE) - 1
+
+
+def bit_places(topic: bytes) -> tuple[int, int, int]:
+    """The places of the bits that a filter must have for the topic, from each byte's lowest on; some may repeat."""
+    in_byte: dict[int, int] = {}
+    for j in range(3):
+        index = topic[j] + (256 if topic[3] & (1 << j) else 0)
+        in_byte[index // 8] = index
+    places = [*in_byte.values()]
+    return places[0], places[-1], places[len(places) // 2]
 
 
 def needed_bits(topic: bytes) -> int:
     """The bits that a filter must have for the topic, as an integer in big-endian order of the filter's bytes."""
-    in_byte: dict[int, int] = {}
-    for j in range(3):
-        index = topic[j] + (256 if topic[3] & (1 << j) else 0)
-        in_byte[index // 8] = 1 << (index % 8)
-    return sum(bit << 8 * (BLOOM_SIZE - 1 - at) for at, bit in in_byte.items())
+    return sum(1 << (8 * (BLOOM_SIZE - 1 - at // 8) + at % 8) for at in set(bit_places(topic)))
 
 
 REMEMBERED_ANSWERS = 32

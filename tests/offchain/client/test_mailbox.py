@@ -6,7 +6,9 @@ from contextlib import aclosing
 
 import pytest
 
-from offchain.client.history import Asked, Finished, PageRead, Query, ServerFailed
+from offchain.client.coverage import Coverage
+from offchain.client.cross_check import CrossChecked
+from offchain.client.history import Asked, Finished, Overtaken, PageRead, Query, ServerFailed
 from offchain.client.keyring import PersonalKey, SharedKey
 from offchain.client.mailbox import Mail, Undeliverable
 from offchain.client.pool_machine import State
@@ -265,3 +267,102 @@ async def test_a_connection_that_ends_fails_the_message_on_it():
 
         with pytest.raises(Exception, match="curator delisted provider 1"):
             await waiting
+
+
+async def test_a_slow_server_is_overtaken_by_a_second_and_not_blamed():
+    slow = FakeServer(1, LETTERS, *["silent"] * 9)
+    fast = FakeServer(2, LETTERS)
+    for seed in range(20):  # whichever is picked first
+        async with running(slow, fast, keys=[SHARED], hedge_after=0.0, seed=seed) as setting:
+            events, texts = await read(setting.mailbox, query())
+            states = {node.state for node in setting.pool.nodes()}
+        assert texts == [b"letter %d" % number for number in range(10)]
+        assert states == {State.READY}
+        overtaken = [event for event in events if isinstance(event, Overtaken)]
+        if overtaken:
+            break
+        slow.tricks = ["silent"] * 9
+
+    assert (overtaken[0].node_id, overtaken[0].by) == (slow.node_id, fast.node_id)
+    assert len(overtaken) == 1
+    assert events[-1].servers == (fast.node_id,)
+
+
+async def test_a_second_server_that_fails_does_not_end_the_first():
+    bad = FakeServer(1, LETTERS, *["refuse"] * 9)
+    good = FakeServer(2, LETTERS)
+    async with running(bad, good, keys=[SHARED], hedge_after=0.0) as setting:
+        _, texts = await read(setting.mailbox, query())
+
+    assert texts == [b"letter %d" % number for number in range(10)]
+
+
+async def test_what_the_first_server_withheld_is_said_and_given():
+    liar, honest = FakeServer(1, LETTERS[:3] + LETTERS[5:]), FakeServer(2, LETTERS)
+    setting_events = []
+    for seed in range(20):
+        async with running(liar, honest, keys=[SHARED], seed=seed) as setting:
+            setting_events = [event async for event in setting.mailbox.fetch_checked(query())]
+        if setting_events[-1].first == (liar.node_id,):
+            break
+
+    result = setting_events[-1]
+    found = [event.envelope for event in setting_events if isinstance(event, Mail)]
+    assert isinstance(result, CrossChecked)
+    assert result.compared
+    assert result.withheld == tuple(each.hash for each in LETTERS[3:5])
+    assert (result.first, result.second, result.lacked) == ((liar.node_id,), (honest.node_id,), 0)
+    assert sorted(found, key=cursor_of) == LETTERS
+    assert len(found) == len(LETTERS)
+
+
+async def test_what_the_second_server_lacks_is_counted_and_nobody_is_accused():
+    less, more = FakeServer(1, LETTERS[:6]), FakeServer(2, LETTERS)
+    for seed in range(20):
+        async with running(less, more, keys=[SHARED], seed=seed) as setting:
+            result = [event async for event in setting.mailbox.fetch_checked(query())][-1]
+        if result.first == (more.node_id,):
+            break
+
+    assert (result.compared, result.withheld, result.lacked) == (True, (), 4)
+
+
+async def test_only_what_was_read_is_compared():
+    servers = [FakeServer(number, LETTERS) for number in (1, 2)]
+    async with running(*servers, keys=[SHARED]) as setting:
+        events = [event async for event in setting.mailbox.fetch_checked(query(limit=5))]
+
+    assert (events[-1].compared, events[-1].withheld, events[-1].lacked) == (True, (), 0)
+    assert len([event for event in events if isinstance(event, Mail)]) == 5
+
+
+async def test_says_when_there_is_nobody_to_compare_with(monkeypatch):
+    monkeypatch.setattr("offchain.client.mailbox.CHECK_WAIT", 0.0)
+    async with running(FakeServer(1, LETTERS), keys=[SHARED]) as setting:
+        result = [event async for event in setting.mailbox.fetch_checked(query())][-1]
+
+    assert not result.compared
+    assert "not compared" in result.reason
+
+
+async def test_fills_gaps_once_and_goes_on_where_it_broke_off():
+    server = FakeServer(1, LETTERS)
+    with Coverage(":memory:") as coverage:
+        coverage.cover([TOPIC], START + 3, START + 5)
+        async with running(server, keys=[SHARED]) as setting:
+            box = setting.mailbox
+            first = [e async for e in box.fill(coverage, [TOPIC], START, START + 9) if isinstance(e, Mail)]
+            asked = len(server.requests)
+            again = [event async for event in box.fill(coverage, [TOPIC], START, START + 9)]
+
+    assert [mail.envelope.sent - START for mail in first] == [0, 1, 2, 6, 7, 8, 9]
+    assert again == []
+    assert len(server.requests) == asked
+
+
+async def test_servers_that_find_our_time_wrong_make_a_notice():
+    async with running(*[FakeServer(number) for number in (1, 2)]) as setting:
+        for server in setting.servers:
+            setting.mailbox.clock.heard(server, "sent in the future")
+
+        assert "clock seems to be ahead" in setting.mailbox.clock.notice

@@ -9,7 +9,7 @@ import pytest
 from offchain.errors import StorageError
 from offchain.mailserver.archive import Query, day
 from offchain.mailserver.archive.lmdb import LmdbArchive
-from tests.support.mailserver import DAY, MARCH, bloom, old_bloom, raws, sample
+from tests.support.mailserver import DAY, MARCH, bloom, raws, sample
 
 ROOT = Path(__file__).parents[4]
 EVERYTHING = Query(0, 2**32 - 1)
@@ -36,122 +36,6 @@ def pages(archive, query):
         cursor = page.cursor
 
 
-def test_gives_back_what_it_was_given_oldest_first(archive):
-    samples = [sample(MARCH + second, number) for number, second in enumerate((30, 10, 20, 10))]
-
-    assert archive.add_many(samples) == [True] * 4
-
-    page = archive.query(EVERYTHING)
-    assert page.envelopes == raws(samples)
-    assert page.last == samples[0].position
-    assert page.cursor is None
-
-
-def test_says_which_envelopes_are_new(archive):
-    first, second = sample(MARCH, 1), sample(MARCH, 2)
-    archive.add_many([first])
-
-    assert archive.add_many([first, second, second]) == [False, True, False]
-    assert archive.query(EVERYTHING).envelopes == raws([first, second])
-
-
-def test_merges_topics_across_days_in_the_order_of_time(archive):
-    samples = [sample(MARCH - 5 + n, n, (b"aaaa", b"bbbb", b"cccc")[n % 3]) for n in range(12)]
-    archive.add_many(samples)
-
-    page = archive.query(Query(MARCH - 5, MARCH + 20, topics=(b"cccc", b"aaaa", b"aaaa")))
-
-    assert page.envelopes == raws(each for each in samples if each.topic != b"bbbb")
-
-
-def test_both_ends_of_the_range_belong_to_it(archive):
-    samples = [sample(MARCH + n, n) for n in range(5)]
-    archive.add_many(samples)
-
-    assert archive.query(Query(MARCH + 1, MARCH + 3)).envelopes == raws(samples[1:4])
-    assert archive.query(Query(MARCH + 1, MARCH + 3, topics=(b"abcd",))).envelopes == raws(samples[1:4])
-
-
-@pytest.mark.parametrize("choice", [{"topics": (b"abcd", b"wxyz")}, {"bloom": bloom(b"abcd", b"wxyz")}, {}])
-def test_pages_join_without_gap_or_overlap(archive, choice):
-    samples = [sample(MARCH - 3 + n // 3, n, (b"abcd", b"wxyz")[n % 2]) for n in range(25)]
-    archive.add_many(samples)
-
-    found = pages(archive, Query(MARCH - 10, MARCH + 10, limit=4, **choice))
-
-    assert [each for page in found for each in page] == raws(samples)
-    assert all(len(page) == 4 for page in found[:-1])
-
-
-def test_a_page_that_reached_its_limit_has_a_cursor_even_if_nothing_follows(archive):
-    archive.add_many([sample(MARCH, 1), sample(MARCH, 2)])
-
-    page = archive.query(Query(MARCH, MARCH, limit=2))
-
-    assert page.cursor == page.last == sample(MARCH, 2).position
-    assert archive.query(Query(MARCH, MARCH, limit=2, cursor=page.cursor)).envelopes == []
-
-
-def test_a_page_ends_when_its_bytes_are_used_up(archive):
-    samples = [sample(MARCH, n, size=1000) for n in range(6)]
-    archive.add_many(samples)
-
-    page = archive.query(Query(MARCH, MARCH, max_bytes=2500))
-
-    assert page.envelopes == raws(samples[:3])
-    assert page.cursor == samples[2].position
-
-
-@pytest.mark.parametrize(
-    ("cursor", "expected"),
-    [
-        (sample(MARCH + 2, 999).position, slice(3, None)),  # of an envelope that this archive never had
-        (sample(0, 0).position, slice(0, None)),
-        (sample(MARCH + 100, 0).position, slice(0, 0)),
-        (b"\xff" * 36, slice(0, 0)),
-        (bytes(36), slice(0, None)),
-    ],
-)
-def test_a_cursor_from_elsewhere_is_a_place_in_time(archive, cursor, expected):
-    samples = [sample(MARCH + n, n) for n in range(5)]
-    archive.add_many(samples)
-
-    assert archive.query(Query(MARCH, MARCH + 50, cursor=cursor)).envelopes == raws(samples[expected])
-    assert archive.query(Query(MARCH, MARCH + 50, topics=(b"abcd",), cursor=cursor)).envelopes == raws(
-        samples[expected]
-    )
-
-
-def test_a_cursor_before_the_range_does_not_widen_it(archive):
-    samples = [sample(MARCH + n, n) for n in range(5)]
-    archive.add_many(samples)
-
-    assert archive.query(Query(MARCH + 3, MARCH + 50, cursor=samples[0].position)).envelopes == raws(samples[3:])
-
-
-def test_a_bloom_filter_of_an_old_program_finds_its_topic(archive):
-    topic = bytes((0x10, 0x11, 0x80, 0))  # two bits in one byte: the old filter has lost the first of them
-    assert old_bloom(topic) != bloom(topic)
-    archive.add_many([sample(MARCH, 1, topic), sample(MARCH, 2, b"zzzz")])
-
-    for asked in (bloom(topic), old_bloom(topic)):
-        assert archive.query(Query(MARCH, MARCH, bloom=asked)).envelopes == [sample(MARCH, 1, topic).raw]
-
-
-def test_a_bloom_filter_without_a_bit_finds_nothing(archive):
-    archive.add_many([sample(MARCH, 1)])
-
-    assert archive.query(Query(0, MARCH, bloom=bytes(64))).envelopes == []
-
-
-def test_a_topic_that_came_after_the_first_question_is_found_by_bloom_too(archive):
-    archive.add_many([sample(MARCH, 1, b"aaaa")])
-    archive.query(Query(MARCH, MARCH, bloom=bloom(b"bbbb")))
-    archive.add_many([sample(MARCH, 2, b"bbbb")])
-
-    assert archive.query(Query(MARCH, MARCH, bloom=bloom(b"bbbb"))).envelopes == [sample(MARCH, 2, b"bbbb").raw]
-
-
 def test_a_day_with_too_many_topics_is_searched_envelope_by_envelope(archive, monkeypatch):
     monkeypatch.setattr(day, "MAX_KNOWN_TOPICS", 10)
     monkeypatch.setattr(day, "MAX_SCANNED", 7)
@@ -163,39 +47,6 @@ def test_a_day_with_too_many_topics_is_searched_envelope_by_envelope(archive, mo
 
     assert [each for page in found for each in page] == raws([samples[3], samples[33]])
     assert len(found) == 6  # no page looked at more than it may
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        Query(5, 4),
-        Query(2**32, 2**64),
-        Query(0, 2**64, limit=0),
-        Query(0, 2**64, limit=-5),
-        Query(-10, -1),
-        Query(0, 2**64, topics=(b"none",)),
-    ],
-)
-def test_a_range_without_anything_in_it_gives_an_empty_page(archive, query):
-    archive.add_many([sample(MARCH, 1)])
-
-    page = archive.query(query)
-
-    assert (page.envelopes, page.last, page.cursor) == ([], None, None)
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        Query(0, 1, cursor=b"short"),
-        Query(0, 1, bloom=b"short"),
-        Query(0, 1, topics=(b"abc",)),
-        Query(0, 1, topics=tuple(n.to_bytes(4, "big") for n in range(513))),
-    ],
-)
-def test_what_is_not_a_query_is_refused(archive, query):
-    with pytest.raises(ValueError, match=r"expected|has"):
-        archive.query(query)
 
 
 def test_grows_beyond_its_first_map(archive):
@@ -295,18 +146,6 @@ def test_a_day_deleted_while_it_is_asked_for_is_left_out(archive, monkeypatch):
     assert len(archive.days()) == 1
 
 
-def test_deletes_whole_days(archive):
-    samples = [sample(MARCH + n * DAY // 2, n) for n in range(6)]
-    archive.add_many(samples)
-    days = archive.days()
-
-    archive.delete_day(days[0].day)
-
-    assert archive.query(EVERYTHING).envelopes == raws(samples[2:])
-    assert [each.day for each in archive.days()] == [each.day for each in days[1:]]
-    assert archive.add_many(samples[:1]) == [True]
-
-
 def test_a_half_deleted_day_is_gone_after_the_next_start(tmp_path):
     archive = LmdbArchive(tmp_path)
     archive.add_many([sample(MARCH, 1), sample(MARCH + DAY, 2)])
@@ -318,13 +157,6 @@ def test_a_half_deleted_day_is_gone_after_the_next_start(tmp_path):
     assert archive.query(EVERYTHING).envelopes == [sample(MARCH + DAY, 2).raw]
     assert not tmp_path.joinpath(".gone-2026-03-01").exists()
     archive.close()
-
-
-def test_times_far_off_are_just_other_days(archive):
-    samples = [sample(0, 1), sample(MARCH, 2), sample(2**32 - 1, 3)]
-    archive.add_many(samples)
-
-    assert archive.query(EVERYTHING).envelopes == raws(samples)
 
 
 def test_does_not_touch_a_folder_of_somebody_else(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from offchain.mailserver.archive import Query
 from offchain.mailserver.archive.lmdb import LmdbArchive
@@ -25,7 +25,11 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.model = {}
 
     def open(self):
-        self.archive = LmdbArchive(Path(self.folder.name), initial_map=64 * 1024, max_open_days=2)
+        self.archive = self.make(Path(self.folder.name))
+
+    @staticmethod
+    def make(folder):
+        return LmdbArchive(folder, initial_map=64 * 1024, max_open_days=2)
 
     def teardown(self):
         self.archive.close()
@@ -96,7 +100,22 @@ class ArchiveMachine(RuleBasedStateMachine):
         assert {each.sent // DAY for each in self.model.values()} <= days
 
 
-TestArchive = ArchiveMachine.TestCase
-TestArchive.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
+SETTINGS = settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_lmdb_does_what_the_model_does():
+    run_state_machine_as_test(ArchiveMachine, settings=SETTINGS)
+
+
+def test_postgres_does_what_the_model_does(open_postgres):
+    class PostgresMachine(ArchiveMachine):
+        @staticmethod
+        def make(folder):
+            return open_postgres(connections=2)
+
+        def teardown(self):
+            for day in self.archive.days():
+                self.archive.delete_day(day.day)
+            super().teardown()
+
+    run_state_machine_as_test(PostgresMachine, settings=settings(SETTINGS, max_examples=12))

@@ -1,0 +1,144 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from offchain.pushserver import watch as watch_module
+from offchain.pushserver.grant import Grant
+from offchain.pushserver.watch import PAUSE, RETRIES, Watch
+
+A, B = b"a" * 32, b"b" * 32
+TOPIC, OTHER = b"abcd", b"efgh"
+NOW = 1000.0
+GRANT = Grant(b"s" * 32, 900, 5000, "https://push.example/1", b"\x04" * 65, b"a" * 16, (TOPIC,))
+DEVICE = (A, GRANT.endpoint)
+
+
+def watching(*grants):
+    watch = Watch()
+    for client, grant in grants or ((A, GRANT),):
+        watch.granted(client, grant)
+    return watch
+
+
+def arrive(watch, number, topic=TOPIC, now=NOW, sent=None):
+    watch.envelope(number.to_bytes(32, "big"), topic, int(now) if sent is None else sent, now)
+
+
+def test_pushes_once_for_an_envelope_of_a_granted_topic():
+    watch = watching()
+    arrive(watch, 1)
+    arrive(watch, 1)
+    arrive(watch, 2, OTHER)
+
+    (push,) = watch.due(NOW)
+
+    assert (push.client, push.grant, push.topic, push.count) == (A, GRANT, TOPIC, 1)
+    assert watch.due(NOW) == []
+
+
+def test_who_is_connected_is_not_pushed_to():
+    watch = watching((A, GRANT), (B, GRANT))
+    arrive(watch, 1)
+    watch.came(A)
+    arrive(watch, 2)
+
+    assert [push.client for push in watch.due(NOW)] == [B]
+    watch.left(A)
+    arrive(watch, 3)
+    assert [push.client for push in watch.due(NOW + PAUSE)] == [A]
+
+
+def test_several_within_a_pause_are_one_push():
+    watch = watching()
+    arrive(watch, 1)
+    watch.due(NOW)
+    watch.pushed(DEVICE, NOW)
+    for number in range(2, 7):
+        arrive(watch, number, now=NOW + 1)
+
+    assert watch.due(NOW + PAUSE - 1) == []
+    (push,) = watch.due(NOW + PAUSE)
+    assert push.count == 5
+
+
+def test_what_was_there_before_the_grant_and_after_its_end_is_not_pushed():
+    watch = watching()
+    arrive(watch, 1, sent=GRANT.issued - 1)
+    arrive(watch, 2, now=float(GRANT.expires))
+
+    assert watch.due(NOW) == []
+
+
+def test_a_push_that_fails_is_tried_again_ever_later_and_given_up():
+    watch, now, times = watching(), NOW, []
+    arrive(watch, 1)
+    while watch.due(now):
+        times.append(now)
+        if not watch.failed(DEVICE, now):
+            break
+        now = watch._waiting[DEVICE].at
+
+    assert len(times) == RETRIES
+    pauses = [b - a for a, b in pairwise(times)]
+    assert pauses == sorted(pauses)
+    assert watch.due(now + 10_000) == []
+
+
+def test_the_push_service_says_when_to_come_again_within_reason():
+    watch = watching()
+    arrive(watch, 1)
+    watch.due(NOW)
+    watch.failed(DEVICE, NOW, retry_after=100.0)
+    assert watch.due(NOW + 99) == []
+    watch.due(NOW + 100)
+    watch.failed(DEVICE, NOW + 100, retry_after=1e9)
+
+    assert watch.due(NOW + 100 + 3_600)
+
+
+def test_what_came_while_a_push_failed_is_counted_with_it():
+    watch = watching()
+    arrive(watch, 1)
+    watch.due(NOW)
+    arrive(watch, 2)
+    watch.failed(DEVICE, NOW)
+
+    (push,) = watch.due(NOW + 1000)
+    assert push.count == 2
+
+
+def test_revoking_ends_it_and_nothing_is_left_of_it():
+    watch = watching()
+    arrive(watch, 1)
+    watch.granted(A, replace(GRANT, issued=950, topics=()))
+
+    assert watch.due(NOW + 100) == []
+    assert (watch.devices, list(watch.topics)) == (0, [])
+    watch.pushed(DEVICE, NOW)
+    assert watch.failed(DEVICE, NOW) is False
+
+
+def test_so_many_are_under_way_at_a_time_and_so_many_hashes_remembered(monkeypatch):
+    monkeypatch.setattr(watch_module, "IN_FLIGHT", 2)
+    monkeypatch.setattr(watch_module, "MAX_SEEN", 3)
+    watch = watching(*((bytes((n,)) * 32, GRANT) for n in range(5)))
+    for number in range(10):
+        arrive(watch, number)
+
+    first = watch.due(NOW)
+    assert len(first) == 2
+    assert watch.due(NOW) == []
+    for push in first:
+        watch.pushed((push.client, push.grant.endpoint), NOW)
+    assert len(watch.due(NOW)) == 2
+    assert len(watch._seen) == 3
+
+
+@pytest.mark.parametrize("topics", [(TOPIC,), (OTHER,), (TOPIC, OTHER)])
+def test_a_newer_grant_takes_the_place_of_the_older(topics):
+    watch = watching()
+    watch.granted(A, replace(GRANT, issued=950, topics=topics))
+
+    assert set(watch.topics) == set(topics)
+    assert watch.devices == 1

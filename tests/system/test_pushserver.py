@@ -1,0 +1,232 @@
+"""A push server from grant to push: a real mail server, a real connection, a push service that decrypts."""
+
+import asyncio
+import json
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from offchain.client.pool import Pool
+from offchain.config import ClientConfig, MailserverConfig, ServiceConfig
+from offchain.contact import Contact
+from offchain.enr import Enr
+from offchain.errors import ConfigError, Refused
+from offchain.keys import PrivateKey
+from offchain.mailserver.server import Mailserver
+from offchain.node.kinds import make_service
+from offchain.pushserver import PUSHSERVER
+from offchain.pushserver.client import PushLink, Subscription
+from offchain.types import Kind
+from tests.support.mail_client import MailClient, mail
+
+http_ece = pytest.importorskip("http_ece")
+pytest.importorskip("jwt")
+
+MAIL, PUSH, READER, SENDER, STRANGER = (PrivateKey(bytes((n,)) * 32) for n in (21, 22, 23, 24, 25))
+DEVICE = ec.derive_private_key(7, ec.SECP256R1())
+POINT = DEVICE.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+AUTH = b"a" * 16
+
+
+class Trust:
+    def __init__(self):
+        self.trusted = {("mailserver", MAIL.public.node_id), ("pushserver", PUSH.public.node_id)}
+
+    def is_trusted(self, kind, node_id):
+        return (kind, node_id) in self.trusted
+
+    def why(self, kind, node_id):
+        return "it is in the list" if self.is_trusted(kind, node_id) else "it is not in the list"
+
+
+class Directory:
+    """The network: records of everybody."""
+
+    def __init__(self, *records):
+        self.records = records
+
+    async def candidates(self, kind):
+        for record in self.records:
+            if kind in record.kinds:
+                yield record
+        await asyncio.Event().wait()
+
+    async def find(self, node_id):
+        return None
+
+
+class PushService:
+    """Takes pushes, and decrypts them as the device would."""
+
+    def __init__(self):
+        self.notices = []
+        self.status = 201
+
+    async def take(self, request):
+        body = await request.read()
+        plain = http_ece.decrypt(body, private_key=DEVICE, auth_secret=AUTH, version="aes128gcm")
+        self.notices.append(json.loads(plain))
+        return web.Response(status=self.status)
+
+    @asynccontextmanager
+    async def running(self):
+        app = web.Application()
+        app.router.add_post("/push/{device}", self.take)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/push/1"
+        finally:
+            await runner.cleanup()
+
+
+def record(key, kind, port):
+    return Enr.create(key, 1, ip=ip_address("127.0.0.1"), udp=port, tcp=port, kinds=(kind,))
+
+
+def contact(key, port):
+    return Contact(key.public.node_id, key.public, ip_address("127.0.0.1"), port)
+
+
+async def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def connected(key, port):
+    link = await PushLink.connect(key, contact(PUSH, port))
+    running = asyncio.ensure_future(link.run())
+    try:
+        yield link
+    finally:
+        link.close("done")
+        await running
+
+
+@asynccontextmanager
+async def world(tmp_path, lan=True):
+    trust, service = Trust(), PushService()
+    async with (
+        Mailserver(MAIL, MailserverConfig(tmp_path / "mail", min_pow=0.0), trust) as mailserver,
+        make_service(PUSHSERVER, PUSH, ServiceConfig(tmp_path / "push", lan=lan), trust) as push,
+        service.running() as url,
+    ):
+        push._look_interval = 0.05
+        running = asyncio.ensure_future(push.run(Directory(record(MAIL, "mailserver", mailserver.port))))
+        try:
+            yield trust, mailserver, push, service, url
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def post(mailserver, *envelopes):
+    sender = await MailClient.connect(MAIL.public, mailserver.port, SENDER)
+    assert await sender.post(envelopes) == []
+    await sender.close()
+
+
+async def test_who_is_away_hears_of_mail_and_who_is_there_does_not(tmp_path):
+    async with world(tmp_path) as (_, mailserver, push, service, url):
+        async with connected(READER, push.port) as link:
+            await link.register(Subscription(url, POINT, AUTH), [b"abcd"], now=time.time())
+            await post(mailserver, mail(1, b"abcd"))
+            await until(lambda: push._watch._seen)  # seen, and the reader is there
+        await until(lambda: not push._watch._present)
+        assert service.notices == []
+
+        await post(mailserver, mail(2, b"efgh"), mail(3, b"abcd"))
+        await until(lambda: service.notices)
+
+    assert service.notices == [{"topic": "0x61626364", "count": 1}]
+    assert push.counts["pushes"] == 1
+
+
+async def test_grants_outlive_a_restart_and_a_device_that_is_gone_is_forgotten(tmp_path):
+    async with world(tmp_path) as (_, _, push, _, url), connected(READER, push.port) as link:
+        await link.register(Subscription(url, POINT, AUTH), [b"abcd"], now=time.time())
+    async with world(tmp_path) as (_, mailserver, push, service, other_url):
+        assert push.stats()["devices"] == 1
+        async with connected(READER, push.port) as link:
+            await link.register(Subscription(other_url, POINT, AUTH), [b"abcd"], now=time.time())
+        service.status = 410
+        await until(lambda: not push._watch._present)
+        await post(mailserver, mail(1, b"abcd"))
+        await until(lambda: push.counts["devices gone"])
+
+        assert (READER.public.node_id, other_url) not in push._watch._grants
+
+
+async def test_a_grant_that_another_signed_and_one_that_came_before_are_refused(tmp_path):
+    async with world(tmp_path) as (_, _, push, _, url):
+        async with connected(READER, push.port) as link:
+            link._key = STRANGER
+            with pytest.raises(Refused, match="not signed by the key of the connection"):
+                await link.register(Subscription(url, POINT, AUTH), [b"abcd"], now=time.time())
+            link._key = READER
+            now = time.time()
+            await link.register(Subscription(url, POINT, AUTH), [b"abcd"], now=now)
+            with pytest.raises(Refused, match="known already"):
+                await link.register(Subscription(url, POINT, AUTH), [], now=now)
+
+        assert push.stats()["devices"] == 1
+        assert push.counts["grants refused"] == 2
+
+
+async def test_does_not_call_into_its_own_network(tmp_path):
+    async with world(tmp_path, lan=False) as (_, mailserver, push, service, url):
+        async with connected(READER, push.port) as link:
+            with pytest.raises(Refused, match="must be https"):
+                await link.register(Subscription(url, POINT, AUTH), [b"abcd"], now=time.time())
+            for number, host in enumerate(("127.0.0.1", "localhost")):
+                endpoint = url.replace("http://127.0.0.1", f"https://{host}")
+                await link.register(Subscription(endpoint, POINT, AUTH), [b"abcd"], now=time.time() + number)
+        await until(lambda: not push._watch._present)
+        await post(mailserver, mail(1, b"abcd", age=-2))
+        await until(lambda: push.counts["devices gone"] and push.counts["pushes failed"])
+
+    assert service.notices == []
+
+
+async def test_a_mail_server_that_lost_trust_is_left_at_once(tmp_path):
+    async with world(tmp_path) as (trust, _, push, _, _):
+        await until(lambda: push.stats()["mail servers"] == 1)
+
+        trust.trusted.remove(("mailserver", MAIL.public.node_id))
+        push.trust_changed(Kind("mailserver"), MAIL.public.node_id, False, "its provider was delisted")
+
+        assert push.stats()["mail servers"] == 0
+
+
+async def test_push_servers_are_chosen_and_dropped_by_the_pool_that_serves_mail(tmp_path):
+    async with world(tmp_path) as (trust, _, push, _, url):
+        pool = Pool(ClientConfig(PUSHSERVER), trust, lambda each: PushLink.connect(READER, each))
+        running = asyncio.ensure_future(pool.run())
+        assert pool.offer(contact(PUSH, push.port))
+        assert not pool.offer(contact(STRANGER, push.port))
+        assert await pool.wait_ready(1, 10.0)
+        node_id, link = pool.pick()
+        await link.register(Subscription(url, POINT, AUTH), [b"abcd"], now=time.time())
+
+        trust.trusted.remove((PUSHSERVER, node_id))
+        pool.trust_changed(node_id, False, "its provider was delisted")
+
+        assert pool.pick() is None
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_kind_without_a_registration_is_said_to_be_unknown(tmp_path):
+    with pytest.raises(ConfigError, match="no service is known for the kind 'teapot'; known: pushserver"):
+        make_service(Kind("teapot"), PUSH, replace(ServiceConfig(tmp_path)), Trust())
