@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from offchain.errors import DecodeError, LocalError
 from offchain.keys import PrivateKey, PublicKey
 from offchain.rlpx import auth, p2p
 from offchain.rlpx.frame import FrameReader, FrameWriter
 from offchain.rlpx.p2p import Capability, DisconnectReason, Hello, Shared
+
+T = TypeVar("T")
 
 
 class NotOpen(LocalError):
@@ -246,36 +248,34 @@ class Connection:
 
     def _initiator_reads(self, buffer: bytes) -> int | None:
         """The ack; its size once it is there and was understood."""
-        if buffer[:1] == b"\x04" and len(buffer) >= auth.V4_ACK_SIZE and not self._tried_v4:
-            self._tried_v4 = True
-            try:
-                packet = buffer[: auth.V4_ACK_SIZE]
-                self._derive(auth.decode_ack_v4(self._key, packet), packet)
-                return len(packet)
-            except auth.HandshakeError:
-                pass  # an EIP-8 size may begin with 04 too
-        size = auth.packet_size(buffer)
-        if size is None or len(buffer) < size:
-            return None
-        packet = buffer[:size]
-        self._derive(auth.decode_ack(self._key, packet), packet)
-        return size
+        return self._reads(buffer, auth.V4_ACK_SIZE, auth.decode_ack_v4, auth.decode_ack, self._derive)
 
     def _recipient_reads(self, buffer: bytes) -> int | None:
         """The auth; its size once it is there, was understood and answered."""
-        if buffer[:1] == b"\x04" and len(buffer) >= auth.V4_AUTH_SIZE and not self._tried_v4:
+        return self._reads(buffer, auth.V4_AUTH_SIZE, auth.decode_auth_v4, auth.decode_auth, self._answer)
+
+    def _reads(
+        self,
+        buffer: bytes,
+        v4_size: int,
+        decode_v4: Callable[[PrivateKey, bytes], T],
+        decode: Callable[[PrivateKey, bytes], T],
+        take: Callable[[T, bytes], None],
+    ) -> int | None:
+        """Hand a handshake message of either format to `take`; its size, or None while it is not all there."""
+        if buffer[:1] == b"\x04" and len(buffer) >= v4_size and not self._tried_v4:
             self._tried_v4 = True
             try:
-                packet = buffer[: auth.V4_AUTH_SIZE]
-                self._answer(auth.decode_auth_v4(self._key, packet), packet)
-                return len(packet)
+                packet = buffer[:v4_size]
+                take(decode_v4(self._key, packet), packet)
+                return v4_size
             except auth.HandshakeError:
                 pass  # an EIP-8 size may begin with 04 too
         size = auth.packet_size(buffer)
         if size is None or len(buffer) < size:
             return None
         packet = buffer[:size]
-        self._answer(auth.decode_auth(self._key, packet), packet)
+        take(decode(self._key, packet), packet)
         return size
 
     def _answer(self, request: auth.Auth, packet: bytes) -> None:

@@ -8,13 +8,20 @@ import click
 
 from offchain.cli.commands.trust import kind_option, wait_option
 from offchain.cli.context import State, common_options, state_of
-from offchain.cli.options import chain_options, overrides
+from offchain.cli.options import F, chain_options, overrides
 from offchain.cli.output import table
 from offchain.cli.settings import Settings
 from offchain.types import MAILSERVER, ProviderId
 
 provider_argument = click.argument("provider", type=click.IntRange(1, 2**24 - 1))
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+
+
+def switch_options(command: F) -> F:
+    """Add what all four switches of a provider take."""
+    for option in (common_options, chain_options, wait_option, kind_option, dry_run_option, provider_argument):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -42,48 +49,28 @@ def list_providers(kind: str, wait: float, **chain: object) -> None:
 
 
 @providers.command()
-@provider_argument
-@dry_run_option
-@kind_option
-@wait_option
-@chain_options
-@common_options
+@switch_options
 def trust(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
     """Trust a provider's nodes, whatever curators say."""
     _switch("trust", provider, dry_run, kind, wait, chain)
 
 
 @providers.command()
-@provider_argument
-@dry_run_option
-@kind_option
-@wait_option
-@chain_options
-@common_options
+@switch_options
 def untrust(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
     """Take back `trust`: curators decide again."""
     _switch("untrust", provider, dry_run, kind, wait, chain)
 
 
 @providers.command()
-@provider_argument
-@dry_run_option
-@kind_option
-@wait_option
-@chain_options
-@common_options
+@switch_options
 def block(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
     """Never use a provider's nodes, whatever curators say."""
     _switch("block", provider, dry_run, kind, wait, chain)
 
 
 @providers.command()
-@provider_argument
-@dry_run_option
-@kind_option
-@wait_option
-@chain_options
-@common_options
+@switch_options
 def unblock(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
     """Take back `block`: curators decide again."""
     _switch("unblock", provider, dry_run, kind, wait, chain)
