@@ -17,7 +17,7 @@ from tests.support.discv5_peer import Discv5Peer, available
 
 PATIENCE = 15.0
 
-pytestmark = pytest.mark.skipif(not available(), reason="needs Node and its packages (npm ci)")
+pytestmark = pytest.mark.skipif(not available(), reason="needs Node and its packages (make setup)")
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ MODULES = Path(__file__).parents[2] / "node_modules" / "@ethereumjs" / "devp2p"
 PATIENCE = 20.0
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not MODULES.exists(), reason="needs Node and its packages (npm ci)"
+    shutil.which("node") is None or not MODULES.exists(), reason="needs Node and its packages (make setup)"
 )
 
 
