@@ -7,11 +7,13 @@ has read from the chain.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from offchain.cli.calls import call_contract, request
 from offchain.cli.demo.actors import ActorFailed, Troupe
@@ -102,47 +104,63 @@ async def is_known(stage: Stage, node: str) -> bool:
     return int.from_bytes(info[32:64], "big") != 0
 
 
-class BlockClock:
-    """Notes for each block the last moment at which it was not there yet, by asking again and again, from outside."""
+class Heights:
+    """Readings of a chain's height, and for each block the last moment at which it was not there yet."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._rpc = stage.rpc
+    def __init__(self) -> None:
         self._before: dict[int, float] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="block clock", daemon=True)
+        self._height: int | None = None
+        self._asked = 0.0
 
-    async def __aenter__(self) -> BlockClock:
-        self._thread.start()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._stop.set()
-        await asyncio.to_thread(self._thread.join)
+    def read(self, height: int, asked: float) -> None:
+        """The chain was `height` blocks high (or a little less) at Unix time `asked`."""
+        if self._height is not None:
+            for number in range(self._height + 1, height + 1):
+                self._before.setdefault(number, self._asked)
+        self._height, self._asked = height, asked
 
     def before(self, number: int | None) -> float | None:
         """A Unix time before the block, by some milliseconds; None if its coming was not observed."""
         return None if number is None else self._before.get(number)
 
-    def _watch(self) -> None:
-        import http.client
-        from urllib.parse import urlsplit
 
+class BlockClock:
+    """Asks a chain for its height again and again, from outside, and once more at its end: a block that something
+    inside the context has already reacted to is always among those it saw."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._rpc = stage.rpc
+        self._heights = Heights()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="block clock", daemon=True)
+
+    async def __aenter__(self) -> Heights:
         where = urlsplit(self._rpc)
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=5)
-        body = b'{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
-        asked_before: float | None = None
+        self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=5)
+        await asyncio.to_thread(self._ask)
+        self._thread.start()
+        return self._heights
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._ask)
+        self._connection.close()
+
+    def _watch(self) -> None:
         while not self._stop.wait(POLL):
-            asked = time.time()
-            try:
-                connection.request("POST", "/", body, {"Content-Type": "application/json"})
-                height = int(json.loads(connection.getresponse().read())["result"], 16)
-            except (OSError, ValueError, KeyError, http.client.HTTPException):
-                connection.close()
-                continue
-            if asked_before is not None:
-                self._before.setdefault(height, asked_before)
-            asked_before = asked
-        connection.close()
+            self._ask()
+
+    def _ask(self) -> None:
+        body = b'{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
+        asked = time.time()
+        try:
+            self._connection.request("POST", "/", body, {"Content-Type": "application/json"})
+            height = int(json.loads(self._connection.getresponse().read())["result"], 16)
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
+            self._connection.close()
+        else:
+            self._heights.read(height, asked)
 
 
 async def _brownie(troupe: Troupe, stage: Stage, name: str, *arguments: str) -> None:

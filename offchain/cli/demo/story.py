@@ -243,10 +243,10 @@ class Story:
         address = self._players[name].address
         before = len(self._client_events)
         report.command(f"brownie run nodes remove {ACCEPTED} {KIND} {address[:10]}..")
-        async with chain.BlockClock(stage) as clock:
+        async with chain.BlockClock(stage) as heights:
             await chain.remove_node(self._troupe, stage, ACCEPTED, address)
             dropped = await self._pool(used, "dropped", since=before)
-            mined = clock.before(dropped["block"])
+        mined = heights.before(dropped["block"])
         report.check(f"{name} left the registry", not await chain.is_known(stage, address), f"block {dropped['block']}")
         report.quote("serve", f"dropped {name}: {dropped['reason']}")
         report.check(
