@@ -219,11 +219,11 @@ class Explorer:
 
     def _walk(self, now: float) -> None:
         self._walking = True
-        before = self._contacts.news
+        before = self._gains()
 
         def over(_: Lookup, then: float) -> None:
             self._walking = False
-            self._walk_pacer.done(then, news=self._contacts.news > before)
+            self._walk_pacer.done(then, news=self._gains() > before)
 
         to_self = self._walks % _OWN_NEIGHBOURHOOD == 0
         self._walks += 1
@@ -232,6 +232,11 @@ class Explorer:
         except Overloaded:
             self._walking = False
             self._walk_pacer.done(now, news=False)
+
+
+    def _gains(self) -> int:
+        """What walks are for: nodes not met before while somebody looks for some, else a fuller table."""
+        return self._contacts.news if self._wanted else self._contacts.table.live_count
 
 
 class _Search:

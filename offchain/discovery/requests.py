@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from random import Random
 
 from offchain.discovery.address import may_name, udp_address
 from offchain.discovery.calls import Answer, Calls, TopicAnswer
-from offchain.discovery.message import FindNode, Nodes, Ping, Pong, RegTopic, TalkRequest, TalkResponse, TopicQuery
+from offchain.discovery import message as messages
+from offchain.discovery.message import Codec, FindNode, Nodes, Ping, Pong, RegTopic, TalkRequest, TalkResponse, TopicQuery
 from offchain.discovery.packet import MAX_FIRST_MESSAGE_SIZE
 from offchain.discovery.table import log_distance
 from offchain.discovery.topics.capability import speaks_topics
@@ -20,12 +22,35 @@ MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
 """Bytes of the longest TALKREQ payload and protocol name together: it may have to go into a handshake packet."""
 
 
+def remember(count: int) -> None:
+    """Keep so many addresses of records: for a process that is many nodes, as a simulation is."""
+    global _remote  # noqa: PLW0603
+    _remote = lru_cache(maxsize=count)(_remote_of)
+
+
+def _remote_of(enr: Enr, ipv6: bool, lan: bool) -> Remote | None:
+    address = udp_address(enr, ipv6=ipv6, lan=lan)
+    return None if address is None else Remote(enr.node_id, enr.public, address)
+
+
+_remote = lru_cache(maxsize=2_048)(_remote_of)
+
+
 class Requests:
     """Sends PING, FINDNODE and TALKREQ. Every `done` is called once, with None if there was no answer."""
 
-    def __init__(self, wire: PacketLayer, rng: Random, stats: Counter[str], *, lan: bool, ipv6: bool) -> None:
+    def __init__(
+        self,
+        wire: PacketLayer,
+        rng: Random,
+        stats: Counter[str],
+        *,
+        lan: bool,
+        ipv6: bool,
+        codec: Codec = messages,
+    ) -> None:
         """`lan`: private and loopback addresses are used; `ipv6`: we can send to IPv6 addresses."""
-        self.calls = Calls(wire, rng)
+        self.calls = Calls(wire, rng, codec)
         self._wire = wire
         self._stats = stats
         self._lan = lan
@@ -33,8 +58,7 @@ class Requests:
 
     def remote(self, enr: Enr) -> Remote | None:
         """How to reach the node of a record; None if it names no address that we use."""
-        address = udp_address(enr, ipv6=self._ipv6, lan=self._lan)
-        return None if address is None else Remote(enr.node_id, enr.public, address)
+        return _remote(enr, self._ipv6, self._lan)
 
     def needed_remote(self, enr: Enr) -> Remote:
         """The same; ValueError if there is none."""

@@ -35,6 +35,9 @@ MAX_TICKET = 400
 """Bytes of a ticket that still fits into a handshake packet with the rest of REGTOPIC."""
 
 RENEW_AT = 0.9
+LOOK_INTERVAL = 10.0
+"""Seconds after which buckets with too few registrars are looked through again, if nothing happens before."""
+
 JITTER = 1.0
 """Seconds after the wait at which the ticket is used, at most: it is good for five."""
 
@@ -86,6 +89,9 @@ class Advertiser:
         self._lifetime = lifetime
         self._registrations: dict[NodeId, Registration] = {}
         self._asking = 0
+        self._seen_changes = -1
+        self._look_at = 0.0
+        """Until then, and while the table gets no new nodes, there is nothing to ask."""
 
     @property
     def active(self) -> int:
@@ -99,6 +105,9 @@ class Advertiser:
 
     def next_asks(self, now: float) -> list[Ask]:
         """Whom to ask now; each must be reported with `answered` or `failed`."""
+        if now < self._look_at and self.table.changes == self._seen_changes:
+            return []
+        self._seen_changes = self.table.changes
         asks: list[Ask] = []
         self._expire(now)
         for registration in self._registrations.values():
@@ -114,6 +123,7 @@ class Advertiser:
                 break
             if number in mine or self.table.size(number):
                 asks += self._fill(number, mine.get(number, []), now)
+        self._look_at = 0.0 if self._asking >= MAX_ASKING else min(self.next_deadline(), now + LOOK_INTERVAL)
         return asks
 
     def next_deadline(self) -> float:
@@ -142,6 +152,7 @@ class Advertiser:
             registration.ticket = b""
             registration.expires = now + lifetime
             registration.due = now + max(lifetime - (1 - RENEW_AT) * self._lifetime, 1.0)
+            self._look_at = min(self._look_at, registration.due)
             self._exclusions.forgive(node_id)
 
     def failed(self, node_id: NodeId, now: float) -> None:
@@ -165,7 +176,7 @@ class Advertiser:
         registration.state = State.WAITING
         registration.ticket = b""
         registration.tries = 0
-        registration.due = registration.since = now
+        registration.due = registration.since = self._look_at = now
 
     def _on_ticket(self, registration: Registration, answer: Confirmation, now: float) -> None:
         due = now + answer.seconds + self._rng.random() * JITTER
@@ -177,6 +188,7 @@ class Advertiser:
         registration.state = State.WAITING
         registration.ticket = answer.ticket
         registration.due = due
+        self._look_at = min(self._look_at, due)
 
     def _expire(self, now: float) -> None:
         for node_id, registration in list(self._registrations.items()):
@@ -220,6 +232,7 @@ class Advertiser:
         return Ask(registration.enr, registration.ticket)
 
     def _drop(self, node_id: NodeId, now: float) -> None:
+        self._look_at = now
         del self._registrations[node_id]
         self.table.remove(node_id)
         self._exclusions.add(node_id, now)

@@ -16,7 +16,7 @@ from offchain.discovery.calls import Overloaded, TopicAnswer
 from offchain.discovery.contacts import Contacts
 from offchain.discovery.message import Message, Nodes, RegConfirmation, RegTopic, TopicNodes, TopicQuery
 from offchain.discovery.requests import Requests
-from offchain.discovery.table import Entry, log_distance
+from offchain.discovery.table import Entry
 from offchain.discovery.topics.admission import Admission, SharedAdmission
 from offchain.discovery.topics.advertiser import Advertiser, Ask
 from offchain.discovery.topics.capability import speaks_topics
@@ -37,7 +37,7 @@ MAX_SORTED = 128
 SORTED_LIFETIME = 1.0
 
 SYNC_INTERVAL = 10.0
-"""How often service tables are filled from the routing table when no new node was verified."""
+"""How often service tables are filled from a routing table that did not change: a node left alone may be due again."""
 
 
 class Directory:
@@ -72,7 +72,7 @@ class Directory:
         self._wanted: dict[Topic, _Wanted] = {}
         self._found: OrderedDict[tuple[Topic, NodeId], None] = OrderedDict()
         self._sorted: OrderedDict[Topic, tuple[float, dict[int, list[Entry]]]] = OrderedDict()
-        self._seen_news = -1
+        self._seen_changes = -1
         self._next_sync = 0.0
         self._stopped = False
 
@@ -83,7 +83,7 @@ class Directory:
         if topic not in self.advertisers:
             table = self._service_table(topic)
             self.advertisers[topic] = Advertiser(table, self._exclusions, self._rng, lifetime=self.admission.lifetime)
-            self._seen_news = -1
+            self._seen_changes = -1
 
     def stop(self) -> None:
         """The node ends: nobody is asked any more."""
@@ -124,8 +124,8 @@ class Directory:
     def handle_timeouts(self, now: float) -> None:
         """Ask registrars, begin searches: what is due."""
         if self.advertisers and self._has_address():
-            if self._contacts.news != self._seen_news or now >= self._next_sync:
-                self._seen_news = self._contacts.news
+            if self._contacts.table.changes != self._seen_changes or (self._exclusions and now >= self._next_sync):
+                self._seen_changes = self._contacts.table.changes
                 self._next_sync = now + SYNC_INTERVAL
                 for advertiser in self.advertisers.values():
                     self._fill(advertiser.table, now)
@@ -139,12 +139,15 @@ class Directory:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due."""
+        if not self._wanted and not self.advertisers:
+            return float("inf")
         dues = [wanted.pacer.due for wanted in self._wanted.values() if not wanted.searching]
         if self.advertisers and self._has_address():
-            if self._contacts.news != self._seen_news:
+            if self._contacts.table.changes != self._seen_changes:
                 return 0.0
             dues += [advertiser.next_deadline() for advertiser in self.advertisers.values()]
-            dues.append(self._next_sync)
+            if self._exclusions:
+                dues.append(self._next_sync)
         return min(dues, default=float("inf"))
 
     # Answers
@@ -338,9 +341,11 @@ class Directory:
         sorted_at, known = self._sorted.get(topic, (-1.0, {}))
         if sorted_at < 0 or now - sorted_at >= SORTED_LIFETIME:
             known = {}
+            number = int.from_bytes(topic, "big")
             for entry in self._contacts.table:
                 if entry.live and speaks_topics(entry.enr):
-                    known.setdefault(log_distance(topic, entry.node_id), []).append(entry)
+                    distance = (int.from_bytes(entry.enr.node_id, "big") ^ number).bit_length()
+                    known.setdefault(distance, []).append(entry)
             self._sorted.pop(topic, None)
             self._sorted[topic] = (now, known)
             if len(self._sorted) > MAX_SORTED:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from random import Random
 
 from offchain.discovery.address import Scope, UdpAddress, bucket_subnet, scope_of_text
-from offchain.discovery.table import log_distance
 from offchain.discovery.topics.capability import speaks_topics
 from offchain.enr import Enr
 from offchain.types import NodeId, Topic
@@ -78,10 +77,14 @@ class ServiceTable:
         self._rng = rng
         self._lan = lan
         self._buckets: dict[int, dict[NodeId, tuple[Enr, UdpAddress]]] = {}
+        self._number = int.from_bytes(topic, "big")
+        self.changes = 0
+        """Counts the nodes taken in."""
+
 
     def bucket_of(self, node_id: NodeId) -> int:
         """The number of the bucket in which the node belongs."""
-        return max(log_distance(self.topic, node_id), NEAREST)
+        return max((self._number ^ int.from_bytes(node_id, "big")).bit_length(), NEAREST)
 
     def add(self, enr: Enr, address: UdpAddress, now: float) -> bool:
         """Take a node in, or its newer record. Whether it is in the table now."""
@@ -101,6 +104,7 @@ class ServiceTable:
         ):
             return False
         bucket[node_id] = (enr, address)
+        self.changes += 1
         return True
 
     def add_hints(self, hints: Iterable[tuple[Enr, UdpAddress]], now: float) -> list[Enr]:
