@@ -72,12 +72,16 @@ class Explorer:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due; also after anything that puts the first node into the table."""
-        due = [self._boot_pacer.due] if self._booting else []
-        if self._contacts.table and not self._in_company:
-            return 0.0
-        if self._in_company and not self._walking:
-            due.append(self._walk_pacer.due)
-        return min(due, default=float("inf"))
+        due = self._boot_pacer.due if self._booting else float("inf")
+        if self._in_company:
+            return due if self._walking else min(due, self._walk_pacer.due)
+        return 0.0 if self._contacts.table else due
+
+    def rest(self, due: float) -> None:
+        """Go on like a node that has had a full table for long: it walks again only then."""
+        self._booting = False
+        self._in_company = True
+        self._walk_pacer.rest(due)
 
     # Who looks for what
 

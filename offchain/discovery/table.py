@@ -15,10 +15,12 @@ asking; and at most 2 nodes of a /24 (or /64), the whole table at most 10 of a /
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from operator import itemgetter
 from random import Random
 
 from offchain.discovery.address import Scope, UdpAddress, bucket_subnet, scope_of_text, table_subnet
@@ -104,6 +106,11 @@ class Table:
         self._next_fast = 0.0
         self._next_slow = 0.0
         self._classes: _Classes | None = None
+        self._sorted_at = -1
+        self._numbers: list[int] = []
+        self._entries: list[Entry] = []
+        """Live nodes in the order of their ids, which are the numbers."""
+
         self.changes = 0
         """Counts what happens to the live nodes: one more, one less, a newer record."""
 
@@ -142,6 +149,17 @@ class Table:
                 self._rng.shuffle(live)
                 found += live
         return found
+
+    def live_at(self, center: bytes, distance: int) -> list[Entry]:
+        """The live nodes at a log distance (1 to 256) from any id: a range in the order of ids."""
+        if self._sorted_at != self.changes:
+            self._sorted_at = self.changes
+            live = [(int.from_bytes(entry.enr.node_id, "big"), entry) for entry in self._by_id.values() if entry.live]
+            live.sort(key=itemgetter(0))
+            self._numbers, self._entries = [number for number, _ in live], [entry for _, entry in live]
+        low = (int.from_bytes(center, "big") >> distance - 1 ^ 1) << distance - 1
+        begin = bisect_left(self._numbers, low)
+        return self._entries[begin : bisect_left(self._numbers, low + (1 << distance - 1), begin)]
 
     def closest(self, target: NodeId, count: int = BUCKET_SIZE, *, live_only: bool = True) -> list[Entry]:
         """The nodes closest to a target, closest first."""
@@ -239,7 +257,7 @@ class Table:
 
     def start_checks(self, now: float, room: int) -> list[Entry]:
         """The nodes to ping now, at most `room`; each is `checking` until `succeeded` or `failed` is called."""
-        classes = self._sorted()
+        classes = self._by_class()
         due = [entry for entry in classes.new if not entry.checking][: max(room, 0)]
         for slow in (False, True):
             if now < (self._next_slow if slow else self._next_fast):
@@ -259,11 +277,11 @@ class Table:
 
     def next_check(self) -> float:
         """When `start_checks` is due, apart from new nodes, which are due at once."""
-        return min(self._next_fast, self._next_slow) if self._sorted().fast else self._next_slow
+        return min(self._next_fast, self._next_slow) if self._by_class().fast else self._next_slow
 
     # Inside
 
-    def _sorted(self) -> _Classes:
+    def _by_class(self) -> _Classes:
         """The nodes by class; those that are being checked are in theirs."""
         if self._classes is None:
             classes = self._classes = _Classes()

@@ -74,8 +74,7 @@ def _network(options: argparse.Namespace) -> None:
         options.servers,
         options.clients,
         options.seconds,
-        latency=options.latency,
-        loss=options.loss,
+        network.Links(options.latency, options.loss),
         full=options.full,
         hostile=options.hostile,
     )

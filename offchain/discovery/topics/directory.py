@@ -16,7 +16,6 @@ from offchain.discovery.calls import Overloaded, TopicAnswer
 from offchain.discovery.contacts import Contacts
 from offchain.discovery.message import Message, Nodes, RegConfirmation, RegTopic, TopicNodes, TopicQuery
 from offchain.discovery.requests import Requests
-from offchain.discovery.table import Entry
 from offchain.discovery.topics.admission import Admission, SharedAdmission
 from offchain.discovery.topics.advertiser import Advertiser, Ask
 from offchain.discovery.topics.capability import speaks_topics
@@ -30,11 +29,6 @@ from offchain.types import NodeId, Topic
 
 MAX_ADVERTISERS = 4_096
 """Pairs of a topic and an advertiser that are remembered; the oldest is forgotten."""
-
-MAX_SORTED = 128
-"""Topics for which the routing table is kept sorted."""
-
-SORTED_LIFETIME = 1.0
 
 SYNC_INTERVAL = 10.0
 """How often service tables are filled from a routing table that did not change: a node left alone may be due again."""
@@ -71,18 +65,17 @@ class Directory:
         self._exclusions = Exclusions()
         self._wanted: dict[Topic, _Wanted] = {}
         self._found: OrderedDict[tuple[Topic, NodeId], None] = OrderedDict()
-        self._sorted: OrderedDict[Topic, tuple[float, dict[int, list[Entry]]]] = OrderedDict()
         self._seen_changes = -1
         self._next_sync = 0.0
         self._stopped = False
 
     # What the node wants
 
-    def advertise(self, topic: Topic) -> None:
+    def advertise(self, topic: Topic, make: Callable[..., Advertiser] = Advertiser) -> None:
         """Be advertised under a topic from now on, as soon as the own record names an address."""
         if topic not in self.advertisers:
             table = self._service_table(topic)
-            self.advertisers[topic] = Advertiser(table, self._exclusions, self._rng, lifetime=self.admission.lifetime)
+            self.advertisers[topic] = make(table, self._exclusions, self._rng, lifetime=self.admission.lifetime)
             self._seen_changes = -1
 
     def stop(self) -> None:
@@ -166,7 +159,7 @@ class Directory:
         )
         if answer is None:
             return []
-        hints = self._hint_batches(request.topic, request.distances, received, now)
+        hints = self._hint_batches(request.topic, request.distances, received)
         total = 1 + len(hints)
         wait_ms = int(answer.seconds * 1000) + 1 if answer.ticket else int(answer.seconds * 1000)
         confirmation = RegConfirmation(request.request_id, total, answer.ticket, wait_ms)
@@ -175,7 +168,7 @@ class Directory:
     def on_topicquery(self, received: Received, request: TopicQuery, now: float) -> list[Message]:
         """Answer TOPICQUERY."""
         named = batches(enr.raw for enr in self.registrar.advertisers(request.topic, received.address, now))
-        hints = self._hint_batches(request.topic, request.distances, received, now)
+        hints = self._hint_batches(request.topic, request.distances, received)
         total = len(named) + len(hints)
         return [
             *(TopicNodes(request.request_id, total, batch) for batch in named),
@@ -299,7 +292,7 @@ class Directory:
     # Inside
 
     def _has_address(self) -> bool:
-        return udp_address(self._own_record(), ipv6=self._ipv6, lan=self._lan) is not None
+        return self._requests.remote(self._own_record()) is not None
 
     def _service_table(self, topic: Topic) -> ServiceTable:
         return ServiceTable(topic, self._local_id, self._exclusions, self._rng, lan=self._lan)
@@ -321,36 +314,24 @@ class Directory:
         return believed
 
     def _hint_batches(
-        self, topic: Topic, distances: Iterable[int], received: Received, now: float
+        self, topic: Topic, distances: Iterable[int], received: Received
     ) -> list[tuple[bytes, ...]]:
         """Live nodes that speak topic discovery, one for each distance from the topic that was asked for."""
         source = received.address[0]
-        known = self._by_distance(topic, now)
+        table = self._contacts.table
         hints: list[bytes] = []
         for distance in dict.fromkeys(list(distances)[:MAX_HINTS]):
-            entries = known.get(distance)
+            entries = table.live_at(topic, distance) if distance else []
             if not entries:
                 continue
             entry = entries[self._rng.randrange(len(entries))]
-            if entry.live and entry.node_id != received.node_id and may_name(source, entry.address[0]):
+            if (
+                speaks_topics(entry.enr)
+                and entry.enr.node_id != received.node_id
+                and may_name(source, entry.address[0])
+            ):
                 hints.append(entry.enr.raw)
         return batches(hints) if hints else []
-
-    def _by_distance(self, topic: Topic, now: float) -> dict[int, list[Entry]]:
-        """The table's live nodes that speak topic discovery, by distance from a topic; a second old at most."""
-        sorted_at, known = self._sorted.get(topic, (-1.0, {}))
-        if sorted_at < 0 or now - sorted_at >= SORTED_LIFETIME:
-            known = {}
-            number = int.from_bytes(topic, "big")
-            for entry in self._contacts.table:
-                if entry.live and speaks_topics(entry.enr):
-                    distance = (int.from_bytes(entry.enr.node_id, "big") ^ number).bit_length()
-                    known.setdefault(distance, []).append(entry)
-            self._sorted.pop(topic, None)
-            self._sorted[topic] = (now, known)
-            if len(self._sorted) > MAX_SORTED:
-                self._sorted.popitem(last=False)
-        return known
 
 
 class _Wanted:

@@ -69,13 +69,16 @@ class Exclusions:
 class ServiceTable:
     """The table of one topic. Addresses are checked by the caller."""
 
-    def __init__(self, topic: Topic, local_id: NodeId, exclusions: Exclusions, rng: Random, *, lan: bool) -> None:
-        """With `lan`, private and loopback addresses are not limited per subnet."""
+    def __init__(
+        self, topic: Topic, local_id: NodeId, exclusions: Exclusions, rng: Random, *, lan: bool, room: int = BUCKET_SIZE
+    ) -> None:
+        """With `lan`, private and loopback addresses are not limited per subnet; `room` for so many in a bucket."""
         self.topic = topic
         self._local_id = local_id
         self._exclusions = exclusions
         self._rng = rng
         self._lan = lan
+        self._room = room
         self._buckets: dict[int, dict[NodeId, tuple[Enr, UdpAddress]]] = {}
         self._number = int.from_bytes(topic, "big")
         self.changes = 0
@@ -99,7 +102,7 @@ class ServiceTable:
             node_id == self._local_id
             or not speaks_topics(enr)
             or self._exclusions.holds(node_id, now)
-            or len(bucket) >= BUCKET_SIZE
+            or len(bucket) >= self._room
             or self._has_neighbour(bucket, address)
         ):
             return False
@@ -146,7 +149,7 @@ class ServiceTable:
 
     def wanted(self) -> tuple[int, ...]:
         """Distances at which more nodes are welcome, the emptiest buckets first: for REGTOPIC and TOPICQUERY."""
-        room = [number for number in BUCKETS if self.size(number) < BUCKET_SIZE]
+        room = [number for number in BUCKETS if self.size(number) < self._room]
         room.sort(key=self.size)
         return tuple(room[:MAX_HINTS])
 

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from offchain.discovery.topics.discoverer import ALPHA, F_LOOKUP, K_LOOKUP, Discoverer
+from offchain.discovery.topics.discoverer import F_LOOKUP, K_LOOKUP, MUST_KNOW, Discoverer
 from offchain.discovery.topics.registrar import MAX_RETURNED
 from offchain.discovery.topics.service_table import Exclusions, ServiceTable
 from offchain.enr import Enr
@@ -68,7 +68,7 @@ def test_a_search_ends_when_enough_was_found():
     asked = run(discoverer, lambda enr: ([record(next(names)) for _ in range(10)], []))
     assert discoverer.done
     assert len(discoverer.found) >= F_LOOKUP
-    assert len(asked) <= ALPHA
+    assert len(asked) == MUST_KNOW
 
 
 def test_who_does_not_answer_is_replaced_by_another_of_the_bucket():
