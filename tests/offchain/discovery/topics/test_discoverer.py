@@ -2,7 +2,7 @@
 
 from random import Random
 
-from offchain.discovery.topics.discoverer import F_LOOKUP, K_LOOKUP, MUST_KNOW, Discoverer
+from offchain.discovery.topics.discoverer import ALPHA, F_LOOKUP, K_LOOKUP, MUST_KNOW, Discoverer
 from offchain.discovery.topics.registrar import MAX_RETURNED
 from offchain.discovery.topics.service_table import Exclusions, ServiceTable
 from offchain.enr import Enr
