@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ from offchain.keys import PrivateKey, PublicKey
 from offchain.types import NodeId, short
 from offchain.whisper.cipher import seal_asym, seal_sym
 from offchain.whisper.envelope import Envelope, mine
-from offchain.whisper.mail import Completion, HistoryRequest, seal_request
+from offchain.whisper.mail import Completion, HistoryRequest, Layout, seal_request
 
 log = logging.getLogger("offchain.client")
 
@@ -126,12 +126,18 @@ class Mailbox:
         *,
         request_timeout: float = 10.0,
         hedge_after: float = HEDGE_AFTER,
+        sealed_answers: bool = False,
+        clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
         """`key` is the client's node key, which signs requests; `keys` open messages.
 
-        A server that says nothing for `hedge_after` seconds is overtaken by a second one, if that answers first.
+        A server that says nothing for `hedge_after` seconds is overtaken by a second one, if that answers first. With
+        `sealed_answers` servers must encrypt what they answer to `key`; those that can't are left. `clock` tells the
+        time of day.
         """
+        self._clock = clock
+        self._layout = Layout.SEALED if sealed_answers else Layout.TOPICS
         self._hedge_after = hedge_after
         self.clock = ClockWatch(lambda notice: log.warning("%s", notice))
         """Whether servers say that this machine's clock is wrong: see its `notice`."""
@@ -174,7 +180,7 @@ class Mailbox:
                 async for event in events:
                     yield event  # noted only after the caller has taken everything
             if isinstance(event, Finished):
-                coverage.finished(query, event, time.time())
+                coverage.finished(query, event, self._clock())
                 if not event.complete:
                     return
 
@@ -197,7 +203,7 @@ class Mailbox:
                     finished = event
                 yield event
         assert finished is not None
-        check = CrossCheck(query, seen, finished, int(time.time()) - SETTLING)
+        check = CrossCheck(query, seen, finished, int(self._clock()) - SETTLING)
         if check.worth_it:
             machine = self._machine(check.query, wait=CHECK_WAIT, avoid=frozenset(finished.servers))
             async with aclosing(self._read(machine)) as answers:
@@ -241,7 +247,7 @@ class Mailbox:
         """An envelope sealed with a 32-byte shared key or to a public key, with the proof of work servers require."""
         data = seal_sym(to, payload, sign_with) if isinstance(to, bytes) else seal_asym(to, payload, sign_with)
         target = self.required_pow() if min_pow is None else min_pow
-        now = int(time.time())
+        now = int(self._clock())
         return await asyncio.to_thread(mine, now + ttl, ttl, topic, data, target)
 
     def required_pow(self) -> float:
@@ -372,11 +378,11 @@ class Mailbox:
     async def _send(self, machine: HistoryMachine, link: MailLink, ask: Ask) -> bytes:
         """Send a request over a link; its id. TimeoutError at the machine's deadline."""
         request = HistoryRequest(
-            ask.lower, ask.upper, bloom=ask.bloom, topics=ask.topics, limit=ask.limit, cursor=ask.cursor
+            ask.lower, ask.upper, ask.bloom, ask.topics, ask.limit, ask.cursor, layout=self._layout
         )
-        sealed = seal_request(request, link.public, self._key, time.time())
+        sealed = seal_request(request, link.public, self._key, self._clock())
         async with asyncio.timeout_at(machine.next_deadline()):
-            await link.ask(sealed)
+            await link.ask(sealed, self._key if request.sealed else None)
         return sealed.id
 
     # Sending
@@ -414,7 +420,7 @@ class Mailbox:
         else:
             self._pool.report(node_id, None)
             for envelope in envelopes:
-                self.clock.heard(node_id, answers.get(envelope.hash), fresh=abs(envelope.sent - time.time()) < FRESH)
+                self.clock.heard(node_id, answers.get(envelope.hash), fresh=abs(envelope.sent - self._clock()) < FRESH)
             return [Stored(node_id, envelope, refused) for envelope, refused in answers.items()]
         return [Stored(node_id, envelope.hash, refusal) for envelope in envelopes]
 

@@ -83,6 +83,33 @@ async def test_another_server_continues_when_one_fails(trick):
     assert len([event for event in events if isinstance(event, ServerFailed)]) <= 2
 
 
+async def test_sealed_answers_are_asked_for_and_read_page_after_page():
+    server = FakeServer(1, LETTERS)
+    async with running(server, keys=[SHARED], sealed_answers=True) as setting:
+        events, texts = await read(setting.mailbox, query())
+
+    assert texts == [b"letter %d" % number for number in range(10)]
+    assert events[-1].complete
+    assert [request.sealed for request in server.requests] == [True] * 3
+
+
+@pytest.mark.parametrize("trick", ["plain", "refuse"])
+async def test_a_server_that_does_not_seal_is_left_for_one_that_does(trick):
+    careless, careful = FakeServer(1, LETTERS, *[trick] * 9), FakeServer(2, LETTERS)
+    async with running(careless, careful, keys=[SHARED], sealed_answers=True) as setting:
+        setting.pool.pick = lambda exclude=(): next(
+            (each for each in sorted(setting.pool.links(), key=lambda one: one[0] != careless.node_id)
+             if each[0] not in exclude), None
+        )  # fmt: skip
+        events, texts = await read(setting.mailbox, query())
+
+    (failed,) = [event for event in events if isinstance(event, ServerFailed)]
+    assert failed.node_id == careless.node_id
+    assert ("not sealed" in failed.reason) == (trick == "plain")
+    assert texts == [b"letter %d" % number for number in range(10)]
+    assert events[-1].servers == (careful.node_id,)
+
+
 async def test_a_server_dropped_in_the_middle_is_left_and_the_rest_comes_from_another():
     servers = [FakeServer(number, LETTERS) for number in (1, 2)]
     async with running(*servers, keys=[SHARED]) as setting:
