@@ -17,12 +17,15 @@ from typing import Any
 from offchain.client.clock_watch import ClockWatch
 from offchain.client.coverage import Coverage
 from offchain.client.cross_check import CrossCheck, CrossChecked
+from offchain.client.follow import CaughtUp, Follow
 from offchain.client.history import (
     WAIT_FOR_SERVER,
     Ask,
+    Asked,
     Finished,
     HistoryEvent,
     HistoryMachine,
+    PageRead,
     Query,
     Received,
     Report,
@@ -143,7 +146,9 @@ class Mailbox:
         """Whether servers say that this machine's clock is wrong: see its `notice`."""
         self._pool = pool
         self._key = key
-        self._keyring = Keyring(keys)
+        self.keys = tuple(keys)
+        """What opens messages, unless a call brings its own."""
+        self._keyring = Keyring(self.keys)
         self._timeout = request_timeout
         self._rng = rng or random.SystemRandom()
         self._freed = asyncio.Event()
@@ -183,6 +188,31 @@ class Mailbox:
                 coverage.finished(query, event, self._clock())
                 if not event.complete:
                     return
+
+    async def follow(
+        self, topics: Iterable[bytes], since: int, keys: Iterable[MailKey] | None = None
+    ) -> AsyncGenerator[MailEvent | CaughtUp, None]:
+        """Read what was sent since then, and go on with what arrives. Never ends by itself: leave it by `aclosing`.
+
+        Besides mails come `ServerFailed`, `Overtaken` and `Waiting`, `CaughtUp` when a stretch is complete, and
+        `Finished` only for readings that failed: the next, a little later, goes on where they broke off.
+        """
+        following = Follow(tuple(topics), since, self._rng)
+        while True:
+            async with aclosing(self.fetch(following.query(self._clock()), keys)) as events:
+                async for event in events:
+                    if isinstance(event, Mail):
+                        if following.take(event.envelope):
+                            yield event
+                    elif isinstance(event, Finished):
+                        settled = following.finished(event)
+                        if settled is not None:
+                            yield settled
+                        elif not event.complete:
+                            yield event
+                    elif not isinstance(event, Asked | PageRead):
+                        yield event
+            await asyncio.sleep(following.pause())
 
     async def fetch_checked(
         self, query: Query, keys: Iterable[MailKey] | None = None

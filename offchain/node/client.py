@@ -92,6 +92,7 @@ class ClientNode:
             "pool": {"target": self.pool.target, "ready": self.pool.ready, "known": len(self.pool.nodes())},
             "finder": self.finder.stats(),
             "discovery": self.discovery.stats(),
+            "clock": self.mailbox.clock.notice,
         }
 
     # Inside
