@@ -64,7 +64,7 @@ policies = st.builds(
 )
 acts = st.lists(
     st.tuples(
-        st.sampled_from(("add", "add", "add", "remove", "renew", "judge", "nothing")),
+        st.sampled_from(("add", "add", "add", "remove", "renew", "relist", "judge", "nothing")),
         providers,
         st.integers(0, 7),
         st.booleans(),
@@ -166,21 +166,30 @@ class TrustMachine(RuleBasedStateMachine):
         found, expected, status = self.found(), self.expected(), self.trusted.status()
         if found != expected:
             return f"{len(found - expected)} too many, {len(expected - found)} too few; {status}"
-        if self.mirror != found:
-            return f"a listener knows of {len(self.mirror)} nodes, {len(found)} are trusted"
         return None
+
+    def not_heard(self):
+        """What a listener does not know; None if nothing. The clock may jump, and is looked at now and then."""
+        found = self.found()
+        return (
+            None if self.mirror == found else f"a listener knows of {len(self.mirror)} nodes, {len(found)} are trusted"
+        )
 
     async def until(self, what):
         """Wait until there is nothing wrong, and there stays nothing wrong."""
+        await self.wait_until_none(lambda: what() or self.not_heard())
+        stable = self.loop.time() + STABLE
+        while self.loop.time() < stable:
+            assert (wrong := what()) is None, wrong
+            await asyncio.sleep(3.0)
+        await self.wait_until_none(self.not_heard)
+
+    async def wait_until_none(self, what):
         end = self.loop.time() + PATIENCE
         while (wrong := what()) is not None:
             assert self.loop.time() < end, wrong
             assert not self.listener.done() or self.listener.result()
             await asyncio.sleep(0.5)
-        stable = self.loop.time() + STABLE
-        while self.loop.time() < stable:
-            assert (wrong := what()) is None, wrong
-            await asyncio.sleep(3.0)
 
     def not_settled(self):
         """What is wrong if all has been taken in that there is."""
@@ -208,10 +217,9 @@ class TrustMachine(RuleBasedStateMachine):
     def mine(self, blocks, announced=False):
         """Blocks in which the contracts say what they can say."""
         for acts in blocks:
-            said = [each for each in (self.say(view_of(self.chain, ()), act) for act in acts[:1]) if each]
-            for act in acts[1:]:
-                each = self.say(view_of(self.chain, said), act)
-                said += [each] if each else []
+            said = []
+            for act in acts:
+                said += self.say(view_of(self.chain, said), act)
             self.chain.mine(*said)
             self.mined_at = self.loop.time()
             if announced:
@@ -220,19 +228,22 @@ class TrustMachine(RuleBasedStateMachine):
             self.withheld = set()
 
     def say(self, view, act):
+        """What the contracts say of an act; nothing if they would refuse it."""
         what, provider, number, flag = act
         node, mine = NODES[number], removable(view, provider)
         soon = self.chain.time + 12 + 60 * (number + 1)
         if what == "add" and node not in view.listed:
-            return nodes_added(provider, [node], expires_at=soon if flag and number < 3 else 2_000_000_000)
-        if what == "remove" and mine:
-            return nodes_removed(provider, [mine[number % len(mine)]])
-        if what == "renew" and mine:
-            return nodes_renewed(provider, [mine[number % len(mine)]], expires_at=soon + HOUR)
+            return [nodes_added(provider, [node], expires_at=soon if flag and number < 3 else 2_000_000_000)]
         if what == "judge":
             until = soon if number == 7 else 0
-            return verdict_changed(provider, number % 3, until=until, curator=OTHER_CURATOR if flag else CURATOR)
-        return None
+            return [verdict_changed(provider, number % 3, until=until, curator=OTHER_CURATOR if flag else CURATOR)]
+        if what not in ("remove", "renew", "relist") or not mine:
+            return []
+        one = [mine[number % len(mine)]]
+        if what == "renew":
+            return [nodes_renewed(provider, one, expires_at=soon + HOUR)]
+        relisted = [nodes_added(provider if flag else 1, one)] if what == "relist" else []
+        return [nodes_removed(provider, one), *relisted]
 
     # Rules
 
