@@ -237,7 +237,6 @@ class Explorer:
             self._walking = False
             self._walk_pacer.done(now, news=False)
 
-
     def _gains(self) -> int:
         """What walks are for: nodes not met before while somebody looks for some, else a fuller table."""
         return self._contacts.news if self._wanted else self._contacts.table.live_count

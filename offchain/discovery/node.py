@@ -97,9 +97,7 @@ class Node:
         else:
             self._wire = Wire(key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id)
         self._wire.stats = self.counts
-        self.requests = Requests(
-            self._wire, rng, self.counts, lan=config.lan, ipv6=":" in config.host, codec=codec
-        )
+        self.requests = Requests(self._wire, rng, self.counts, lan=config.lan, ipv6=":" in config.host, codec=codec)
         self.contacts = Contacts(self.id, self.requests, rng, lan=config.lan)
         self.explorer = Explorer(
             self.id, self.requests, self.contacts, [_bootnode(text) for text in config.bootnodes], rng, self.counts

@@ -7,10 +7,20 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from random import Random
 
+from offchain.discovery import message as messages
 from offchain.discovery.address import may_name, udp_address
 from offchain.discovery.calls import Answer, Calls, TopicAnswer
-from offchain.discovery import message as messages
-from offchain.discovery.message import Codec, FindNode, Nodes, Ping, Pong, RegTopic, TalkRequest, TalkResponse, TopicQuery
+from offchain.discovery.message import (
+    Codec,
+    FindNode,
+    Nodes,
+    Ping,
+    Pong,
+    RegTopic,
+    TalkRequest,
+    TalkResponse,
+    TopicQuery,
+)
 from offchain.discovery.packet import MAX_FIRST_MESSAGE_SIZE
 from offchain.discovery.table import log_distance
 from offchain.discovery.topics.capability import speaks_topics

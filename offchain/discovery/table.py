@@ -111,6 +111,9 @@ class Table:
         self._entries: list[Entry] = []
         """Live nodes in the order of their ids, which are the numbers."""
 
+        self.pace = 1.0
+        """Checks are so many times as far apart as usual."""
+
         self.changes = 0
         """Counts what happens to the live nodes: one more, one less, a newer record."""
 
@@ -263,7 +266,7 @@ class Table:
             if now < (self._next_slow if slow else self._next_fast):
                 continue
             # Not to the beat: who knows the beat could answer then only.
-            delay = (SLOW_INTERVAL if slow else FAST_INTERVAL) * (0.5 + self._rng.random())
+            delay = (SLOW_INTERVAL if slow else FAST_INTERVAL) * self.pace * (0.5 + self._rng.random())
             if slow:
                 self._next_slow = now + delay
             else:

@@ -18,6 +18,7 @@ from offchain.discovery.topics.registrar import MAX_RETURNED, Confirmation, Regi
 from offchain.enr import Enr
 from offchain.types import NodeId, Topic
 
+
 class Ring:
     """Those who work together."""
 

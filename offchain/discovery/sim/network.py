@@ -1,7 +1,8 @@
-"""Many nodes that come up together: how soon do clients find a server by topic?
+"""One topic, a few servers: how soon do clients find one?
 
-Nodes join one after the other within the first seconds, knowing a few that were there before; some are servers. After a
-while clients come, each knowing one node, and look for servers by topic.
+Nodes join one after the other within the first seconds, knowing a few that were there before; some are servers. Or, in
+a `settled` network, all have been there for long, but the servers have only just begun to advertise. After a while
+clients come, each knowing one node, and look for servers by topic.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from random import Random
 
 from offchain.discovery.node import Node
 from offchain.discovery.sim.hostile import Ring
+from offchain.discovery.sim.space import converge
 from offchain.discovery.sim.world import Host, Links, World
+from offchain.discovery.topics.admission import Admission, SharedAdmission
 from offchain.discovery.topics.discoverer import Discoverer
 from offchain.types import MAILSERVER, topic_of
 
@@ -22,6 +25,9 @@ JOIN_TIME = 5.0
 
 SETTLED = 5.0
 """Seconds after which clients make the search that is judged."""
+
+WALKS = 1_800.0
+"""Within which each node of a settled network walks again."""
 
 PATIENCE = 60.0
 """Seconds that clients have to find a server."""
@@ -47,6 +53,9 @@ class Scenario:
     nat: float = 0.0
     """Part of the nodes that are behind NAT; servers are not, clients all are if it is not zero."""
 
+    settled: bool = False
+    admission: Callable[[], Admission] = SharedAdmission
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -64,6 +73,9 @@ class Outcome:
 
     asked: list[int] = field(default_factory=list)
     """Registrars asked by each search."""
+
+    found: list[int] = field(default_factory=list)
+    """Honest servers found by each search."""
 
     table: list[int] = field(default_factory=list)
     """Live nodes in each node's table when the clients come."""
@@ -88,13 +100,20 @@ def run(scenario: Scenario, seed: int, progress: Callable[[str], None] = lambda 
     def come(serves: bool) -> None:
         hostile = not serves and len(members) > 0 and rng.random() < scenario.hostile
         nat = not serves and len(members) > 3 and rng.random() < scenario.nat
-        known = [each.node for each in rng.sample(members, min(len(members), 3))]
+        known = [] if scenario.settled else [each.node for each in rng.sample(members, min(len(members), 3))]
         kinds = (MAILSERVER,) if serves or hostile else ()
-        members.append(world.join(known, kinds=kinds, nat=nat, before=ring.corrupt if hostile else _leave))
+        before = ring.corrupt if hostile else _leave
+        members.append(world.join(known, kinds=kinds, nat=nat, admission=scenario.admission(), before=before))
 
     for number in range(scenario.nodes):
         serves = number * scenario.servers // scenario.nodes != (number + 1) * scenario.servers // scenario.nodes
-        world.at(JOIN_TIME * number / scenario.nodes, lambda serves=serves: come(serves))  # type: ignore[misc]
+        at = 0.0 if scenario.settled else JOIN_TIME * number / scenario.nodes
+        world.at(at, lambda serves=serves: come(serves))  # type: ignore[misc]
+    if scenario.settled:
+        world.run(0.0)
+        converge([host.node for host in members], rng, world.now, WALKS)
+        for host in members:
+            world.pump(host)
     passed = 0.0
     while passed < scenario.before:
         passed = min(passed + 5.0, scenario.before)
@@ -137,6 +156,7 @@ def _clients(world: World, scenario: Scenario, boot: list[Node], ring: Ring, out
     def judge(search: Discoverer) -> None:
         outcome.searches += 1
         outcome.eclipsed += servers.isdisjoint(search.found)
+        outcome.found.append(len(servers & search.found.keys()))
         outcome.asked.append(search.asked)
 
     world.run(start + PATIENCE, look)

@@ -125,7 +125,8 @@ class World:
                 assert callable(what)
                 what()
             elif source is not None:
-                assert what is not None and not callable(what)
+                assert what is not None
+                assert not callable(what)
                 self._deliver(what, source, host)
             elif host.wake == when:
                 host.wake = float("inf")

@@ -132,16 +132,18 @@ class Directory:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due."""
-        if not self._wanted and not self.advertisers:
-            return float("inf")
-        dues = [wanted.pacer.due for wanted in self._wanted.values() if not wanted.searching]
+        due = float("inf")
+        for wanted in self._wanted.values():
+            if not wanted.searching:
+                due = min(due, wanted.pacer.due)
         if self.advertisers and self._has_address():
             if self._contacts.table.changes != self._seen_changes:
                 return 0.0
-            dues += [advertiser.next_deadline() for advertiser in self.advertisers.values()]
+            for advertiser in self.advertisers.values():
+                due = min(due, advertiser.next_deadline())
             if self._exclusions:
-                dues.append(self._next_sync)
-        return min(dues, default=float("inf"))
+                due = min(due, self._next_sync)
+        return due
 
     # Answers
 
@@ -313,9 +315,7 @@ class Directory:
                 self._counts["records_elsewhere"] += 1
         return believed
 
-    def _hint_batches(
-        self, topic: Topic, distances: Iterable[int], received: Received
-    ) -> list[tuple[bytes, ...]]:
+    def _hint_batches(self, topic: Topic, distances: Iterable[int], received: Received) -> list[tuple[bytes, ...]]:
         """Live nodes that speak topic discovery, one for each distance from the topic that was asked for."""
         source = received.address[0]
         table = self._contacts.table

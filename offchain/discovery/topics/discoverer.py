@@ -6,8 +6,8 @@ that nobody can stand in the way of a search by being near to the topic. Of one 
 count.
 
 It ends when nobody is left to ask; or before, when enough advertisers were found and of the last twelve registrars that
-answered ten named somebody. If a topic is as common as the many names say, most registrars know it. If only few know it,
-those few may be making it up together, and the search goes on to where honest ads must be
+answered ten named somebody. If a topic is as common as the many names say, most registrars know it. If only few know
+it, those few may be making it up together, and the search goes on to where honest ads must be
 (docs/decisions/0025-when-a-search-is-over.md).
 """
 

@@ -84,7 +84,6 @@ class ServiceTable:
         self.changes = 0
         """Counts the nodes taken in."""
 
-
     def bucket_of(self, node_id: NodeId) -> int:
         """The number of the bucket in which the node belongs."""
         return max((self._number ^ int.from_bytes(node_id, "big")).bit_length(), NEAREST)

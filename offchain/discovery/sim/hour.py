@@ -1,8 +1,8 @@
 """A large network for an hour: everybody advertises one topic and looks for its others. The workload of DISC-NG.
 
 (Preprint, EuroS&P 2024, section 6.) Each node draws a topic by Zipf's law (exponent 1.0), advertises it for the whole
-time and makes one search for it at a random moment of its own. A part of the nodes is hostile (`hostile`): they know each
-other, answer with each other only, and advertise at `zeal` times as many registrars as honest nodes.
+time and makes one search for it at a random moment of its own. A part of the nodes is hostile (`hostile`): they know
+each other, answer with each other only, and advertise at `zeal` times as many registrars as honest nodes.
 
     addresses    two thirds in 60 networks (/16) of hosting companies, the rest anywhere; honest nodes have one each, of
                  hostile nodes `per_ip` share one
@@ -58,6 +58,9 @@ class Workload:
     per_ip: int = 5
     capacity: int = 500
     """Ads that a registrar keeps."""
+
+    pace: float = 1.0
+    """Checks of the table are so many times as far apart as usual."""
 
     links: Links = field(default_factory=Links)
     first_search: float = FIRST_SEARCH
@@ -175,6 +178,7 @@ class _Hour:
             admission: Admission = SharedAdmission(workload.capacity)
             before = self._ring.corrupt if number in hostile else _leave
             host = self._world.join(ip=ip, admission=admission, before=before)
+            host.node.contacts.table.pace = workload.pace
             rank = rng.choices(range(workload.topics), cum_weights=weights)[0]
             self._ranks[host.node.id] = rank
             self._honest[rank] += number not in hostile
@@ -198,7 +202,9 @@ class _Hour:
 
         def begin() -> None:
             if node.id in self._ring.ids:
-                node.directory.advertise(topic, lambda table, *rest, **more: self._zealous(table, node, space, rest, more))
+                node.directory.advertise(
+                    topic, lambda table, *rest, **more: self._zealous(table, node, space, rest, more)
+                )
             else:
                 node.directory.advertise(topic, self._measured)
             node.handle_timeouts(self._world.now)
@@ -211,7 +217,9 @@ class _Hour:
     ) -> Advertiser:
         """Knows everybody, and seeks many."""
         registrars = K_REGISTER * self._workload.zeal
-        table = ServiceTable(table.topic, node.id, rest[0], self._ring.rng, lan=False, room=max(registrars, BUCKET_SIZE))
+        table = ServiceTable(
+            table.topic, node.id, rest[0], self._ring.rng, lan=False, room=max(registrars, BUCKET_SIZE)
+        )
         for distance in BUCKETS:
             for other in space.sample(table.topic, distance, 2 * registrars, self._ring.rng):
                 remote = node.requests.remote(other.record)
@@ -230,7 +238,9 @@ class _Hour:
 
         def begin() -> None:
             start = self._world.now
-            host.node.directory.search(topic_of_rank(rank), start, lambda search, then: self._judge(host, search, then - start))
+            host.node.directory.search(
+                topic_of_rank(rank), start, lambda search, then: self._judge(host, search, then - start)
+            )
             self._world.pump(host)
 
         return begin
