@@ -204,6 +204,8 @@ class Node:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due."""
+        if not self._running:
+            return float("inf")
         return min(
             self.requests.calls.next_deadline(),
             float("inf") if self._wire.idle else self._next_sweep,
