@@ -207,6 +207,10 @@ class Discovery(asyncio.DatagramProtocol):
         self._pump()
         return self._node.record
 
+    def is_advertised(self, kind: Kind, node_id: NodeId) -> bool:
+        """Whether a registrar named the node as an advertiser of the kind's topic."""
+        return self._node.directory.is_advertised(topic_of(kind), node_id)
+
     def stats(self) -> dict[str, int]:
         """Counts since the start, and how much is held now."""
         return {**self._node.counts, **self._node.sizes()}
