@@ -13,57 +13,16 @@ import random
 import sys
 import tempfile
 import time
-from bisect import bisect
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench._bulk import DAY, NOW, Senders, fill, kept
 from bench._report import Figure, report
-from offchain import rlp
 from offchain.mailserver.archive import Archive, Query
 from offchain.mailserver.archive.lmdb import LmdbArchive
 from offchain.mailserver.archive.topics import BLOOM_SIZE
-
-DAY = 86_400
-TOPICS = 25_000
-COMMIT = 1_000
-SIZE = 400
-NOW = 20_000 * DAY
-
-
-@dataclass(slots=True)
-class Stored:
-    raw: bytes
-    hash: bytes
-    topic: bytes
-    sent: int
-
-
-class Senders:
-    """Envelopes as a network would send them: Zipf over the topics, in the order of their time, a little shuffled."""
-
-    def __init__(self, rng: random.Random, count: int) -> None:
-        self._rng = rng
-        self._count = count
-        self.topics = [rng.randbytes(4) for _ in range(TOPICS)]
-        self.weights = list(accumulate(1 / rank for rank in range(1, TOPICS + 1)))
-        self._data = rng.randbytes(4096)
-
-    def topic(self) -> bytes:
-        return self.topics[bisect(self.weights, self._rng.random() * self.weights[-1])]
-
-    def batch(self, first: int) -> list[Stored]:
-        rng, made = self._rng, []
-        for number in range(first, min(first + COMMIT, self._count)):
-            sent = NOW - 2 * DAY + number * 2 * DAY // self._count - rng.randrange(20)
-            topic, at = self.topic(), rng.randrange(4096 - SIZE)
-            head = rlp.encode(sent + 50) + b"\x32" + b"\x84" + topic
-            raw = rlp.encode_list([head, rlp.encode(self._data[at : at + SIZE - 40]), b"\x88" + rng.randbytes(8)])
-            made.append(Stored(raw, rng.randbytes(32), topic, sent))
-        return made
 
 
 def measure(archive: Archive, queries: list[Query], seconds: float) -> tuple[float, float, float]:
@@ -103,21 +62,23 @@ def main() -> None:
     parser.add_argument("--envelopes", type=int, default=500_000)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each kind of query")
     parser.add_argument("--folder", type=Path, help="where to put the archive; a temporary folder otherwise")
+    parser.add_argument("--cache", type=Path, help="where to keep the archive, to be used again; `make load` does too")
     parser.add_argument("--postgres", action="store_true", help="measure PostgreSQL, started for it, not LMDB")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     senders = Senders(rng, options.envelopes)
     figures: dict[str, Figure] = {}
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder))
-        archive = open_postgres(stack) if options.postgres else LmdbArchive(Path(folder) / "archive")
-        spent = 0.0
-        for first in range(0, options.envelopes, COMMIT):
-            batch = senders.batch(first)
-            begin = time.perf_counter()
-            archive.add_many(batch)
-            spent += time.perf_counter() - begin
-        figures["ingest"] = Figure(options.envelopes / spent, "envelopes/s", ">= 50000")
+        if options.cache:
+            folder, _, built = kept(options.cache, options.envelopes, options.seed)
+            archive: Archive = LmdbArchive(folder)
+            spent, slowest = built["seconds"], built["slowest"]
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+            archive = open_postgres(stack) if options.postgres else LmdbArchive(folder / "archive")
+            spent, slowest = fill(archive, senders.batches())
+        figures["ingest"] = Figure(options.envelopes / spent, "envelopes/s", "" if options.postgres else ">= 50000")
+        figures["slowest commit"] = Figure(slowest, "ms")
         figures["size on disk"] = Figure(sum(day.size for day in archive.days()) / options.envelopes, "bytes/envelope")
         for name, topics, by_bloom, goal in (
             ("1 topic", 1, False, ""),
