@@ -91,6 +91,12 @@ bench: setup ## Every benchmark; ARGS=--json for one document each
 load: setup ## 500 clients for 5 minutes, then 2,000 idle connections, on 10 million envelopes; ends with an error if one is missing
 	$(BIN)/python bench/load.py --envelopes 10000000 --seconds 300 --idle 2000 --idle-seconds 30 --cache build/bulk $(ARGS)
 
+CHAOS_MINUTES ?= 5
+
+.PHONY: chaos
+chaos: setup ## Mail servers among faults for CHAOS_MINUTES (5); ends with an error if an envelope is lost
+	$(BIN)/python -m tests.support.chaos --minutes $(CHAOS_MINUTES) $(ARGS)
+
 SOAK_MINUTES ?= 30
 
 .PHONY: soak

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -64,7 +65,9 @@ class Mailserver:
         self._trust = trust
         self._clock = clock
         self._given_archive = archive
-        self._retention = Retention(config.retention_days, config.max_archive_bytes)
+        self._retention = Retention(
+            config.retention_days, config.max_archive_bytes, config.max_archive_envelopes or math.inf
+        )
         self._meetings = Meetings(config.catch_up)
         self.relay = Relay(
             key.public.node_id,

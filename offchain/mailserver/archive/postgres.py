@@ -115,7 +115,9 @@ ORDER BY sent, hash LIMIT $5
 """
 
 _SIZES = """
-SELECT day, pg_total_relation_size(format('%I.%I', $1::text, 'd' || day)::regclass) FROM {schema}.days ORDER BY day
+SELECT day, pg_total_relation_size(name), greatest(reltuples, 0)::bigint
+FROM (SELECT day, format('%I.%I', $1::text, 'd' || day)::regclass AS name FROM {schema}.days) AS kept
+JOIN pg_class ON pg_class.oid = name ORDER BY day
 """
 
 
@@ -239,7 +241,7 @@ class PostgresArchive:
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first. The size is that of tables and indexes."""
         rows = self._pool.read(lambda connection: self._ask(connection, _SIZES, self._schema))
-        return [DayInfo(day, size) for day, size in rows]
+        return [DayInfo(day, size, count) for day, size, count in rows]
 
     def count(self) -> int:
         """How many envelopes are kept: exactly while they are few, else as the database estimates it."""
