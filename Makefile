@@ -97,6 +97,10 @@ CHAOS_MINUTES ?= 5
 chaos: setup ## Mail servers among faults for CHAOS_MINUTES (5); ends with an error if an envelope is lost
 	$(BIN)/python -m tests.support.chaos --minutes $(CHAOS_MINUTES) $(ARGS)
 
+.PHONY: day
+day: setup ## A day of 864,000 envelopes in some minutes; ends with an error if one is lost, or memory grows
+	$(BIN)/python -m tests.support.day $(ARGS)
+
 SOAK_MINUTES ?= 30
 
 .PHONY: soak
