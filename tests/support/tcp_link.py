@@ -71,8 +71,8 @@ class TcpLink:
             for way in ways:
                 way.cancel()
                 way.add_done_callback(self._tasks.discard)
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # either way it ends here; asyncio would log the cancellation as an error
         finally:
             for each in (writer, onward):
                 if each is not None:
