@@ -134,12 +134,18 @@ class MailserverConfig:
     max_archive_bytes: int = 10 * 1024**3
     """Oldest days go when the archive grows beyond this."""
 
+    max_archive_envelopes: int | None = None
+    """Or beyond this number; None for no such bound."""
+
     max_message_bytes: int = 1024 * 1024
     """Largest message taken from a peer."""
 
     max_peers: int = 1_000
     requests_per_minute: int = 600
     """History requests a peer may make."""
+
+    max_waiting_requests: int = 1_000
+    """Requests of all peers that wait for their turn; who comes then is told to try again."""
 
     requests_per_minute_per_address: int = 60_000
     """History requests that may come from one address (of IPv6: one /64), shared by whoever is behind it."""

@@ -368,6 +368,7 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
             "port": _port,
             "retention_days": _positive,
             "max_archive_bytes": _positive,
+            "max_archive_envelopes": _positive,
             "max_message_bytes": _positive,
             "max_peers": _positive,
             "requests_per_minute": _positive,
