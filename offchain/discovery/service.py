@@ -55,7 +55,7 @@ class Discovery(asyncio.DatagramProtocol):
     ) -> None:
         """`rng` makes keys and nonces: leave it out but in tests.
 
-        `seq` is the first number of the own record; left out, the milliseconds since 1970, so that a node that starts
+        `seq` is the first number of the own record; left out, the microseconds since 1970, so that a node that starts
         again with the same key has a newer record than others remember. `admission` decides whom this node advertises
         for others, and when; left out, `SharedAdmission`.
 
@@ -66,7 +66,7 @@ class Discovery(asyncio.DatagramProtocol):
         for name, text in (("host", config.host), ("advertised_ip", config.advertised_ip)):
             _check_ip(name, text)
         self._config = config
-        first = time.time_ns() // 1_000_000 if seq is None else seq
+        first = time.time_ns() // 1_000 if seq is None else seq
         self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first, admission=admission)
         self._ipv6 = ":" in config.host
         self._transport: asyncio.DatagramTransport | None = None
