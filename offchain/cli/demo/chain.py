@@ -114,7 +114,7 @@ async def remove_node(troupe: Troupe, stage: Stage, provider: int, address: str)
 
 
 async def brownie(troupe: Troupe, stage: Stage, name: str, *arguments: str) -> None:
-    """`brownie run`, with these words."""
+    """`brownie run`, with these words. One at a time: Brownie writes a file of its project at every start."""
     command = [stage.brownie, "run", *arguments, "--network", NETWORK]
     await troupe.run(f"brownie {name}", command, within=BROWNIE, cwd=PROJECT)
 

@@ -6,7 +6,7 @@ everything else is by the rules: the terms are those that the deployment script 
 
 from __future__ import annotations
 
-import asyncio
+from pathlib import Path
 from typing import NamedTuple
 
 from offchain.cli.demo import chain
@@ -113,7 +113,15 @@ async def the_challenge(scene: Scene) -> None:
     report.check("the challenge is open, and its evidence on the chain", poll > 0 and filed == [EVIDENCE], EVIDENCE)
     verdict = await scene.verify(server, trusted=True)
     report.check(f"{server} is trusted while the vote is open", verdict["trusted"], verdict["summary"])
-    await asyncio.gather(*(_commit(scene, holder, poll) for holder in HOLDERS))
+    for holder in HOLDERS:
+        said = {"tokens": holder.tokens, "account": holder.account}
+        ballot = {"poll": poll, "choice": holder.choice, "salts": str(_salts(scene, holder)), **said}
+        report.command(
+            f"brownie run apply main {holder.name}.json      (token_curator deposit {holder.tokens}; "
+            f"token_curator commit {poll} {holder.choice} {holder.tokens})"
+        )
+        steps = [{"do": "token_curator deposit", **said}, {"do": "token_curator commit", **ballot}]
+        await chain.carry_out(scene.troupe, stage, holder.name, steps)
     tallies = await _tallies(scene, poll)
     committed = tallies.committed
     report.check(
@@ -122,7 +130,9 @@ async def the_challenge(scene: Scene) -> None:
         f"{committed:,} tokens committed, none revealed",
     )
     await _pass(scene, 3, "the time to commit is over")
-    await asyncio.gather(*(_reveal(scene, holder, poll) for holder in HOLDERS))
+    for holder in HOLDERS:
+        options = ("reveal", str(poll), f"salts={_salts(scene, holder)}")
+        await _token_curator(scene, f"reveal {holder.name}", holder.account, *options)
     tallies = await _tallies(scene, poll)
     report.check(
         "every vote is revealed",
@@ -171,29 +181,28 @@ async def the_shares(scene: Scene) -> None:
     report, stage = scene.report, scene.stage
     report.begin("Who was right is paid")
     (poll,) = await chain.call(stage, "BallotBox", "pollCount()")
+    owed: dict[str, int] = {}
+    accounts: dict[str, int] = {}
     for holder in HOLDERS:
-        account = await chain.account(stage, holder.account)
-        share = (await chain.call(stage, "BallotBox", "claimable(uint256,address)", poll, account))[0]
-        right = holder.choice == "remove"
+        account = accounts[holder.name] = await chain.account(stage, holder.account)
+        (share,) = await chain.call(stage, "BallotBox", "claimable(uint256,address)", poll, account)
         seen = f"is owed {share / TOKEN:,.6g} tokens"
-        report.check(f"{holder.name}, who voted to {holder.choice} it", (share > 0) == right, seen)
-        if right:
-            before = await _balance(scene, account)
-            await _token_curator(scene, f"claim {holder.name}", holder.account, "claim", str(poll))
-            paid = await _balance(scene, account) - before
-            report.check(f"{holder.name} is paid", paid == share, f"{paid / TOKEN:,.6g} tokens more in the ballot box")
-
-
-async def _commit(scene: Scene, holder: Holder, poll: int) -> None:
-    tokens = str(holder.tokens)
-    await _token_curator(scene, f"deposit {holder.name}", holder.account, "deposit", tokens)
-    vote = ("commit", str(poll), holder.choice, tokens, _salts(scene, holder))
-    await _token_curator(scene, f"commit {holder.name}", holder.account, *vote)
-
-
-async def _reveal(scene: Scene, holder: Holder, poll: int) -> None:
-    words = ("reveal", str(poll), _salts(scene, holder))
-    await _token_curator(scene, f"reveal {holder.name}", holder.account, *words)
+        report.check(
+            f"{holder.name}, who voted to {holder.choice} it", (share > 0) == (holder.choice == "remove"), seen
+        )
+        if share:
+            owed[holder.name] = share
+    before = {name: await _balance(scene, accounts[name]) for name in owed}
+    report.command(f"brownie run token_curator claim {poll}      (each; here in one plan)")
+    claims = [
+        {"do": "token_curator claim", "poll": poll, "account": holder.account}
+        for holder in HOLDERS
+        if holder.name in owed
+    ]
+    await chain.carry_out(scene.troupe, stage, "claims", claims)
+    for name, share in owed.items():
+        paid = await _balance(scene, accounts[name]) - before[name]
+        report.check(f"{name} is paid", paid == share, f"{paid / TOKEN:,.6g} tokens more in the ballot box")
 
 
 class Tallies(NamedTuple):
@@ -236,6 +245,6 @@ async def _token_curator(scene: Scene, log: str, account: int, *words: str) -> N
     await chain.brownie(scene.troupe, scene.stage, log, "token_curator", *words, *options)
 
 
-def _salts(scene: Scene, holder: Holder) -> str:
-    """The option that says where a holder keeps the secrets of its votes."""
-    return f"salts={scene.stage.folder / holder.name / 'ballots.jsonl'}"
+def _salts(scene: Scene, holder: Holder) -> Path:
+    """Where a holder keeps the secrets of its votes."""
+    return scene.stage.folder / holder.name / "ballots.jsonl"
