@@ -45,8 +45,10 @@ networks: .setup/python
 ## The main job
 
 .PHONY: demo
-demo: setup ## The whole story on one machine: chain, servers, sender, client; ARGS="--input FILE" and others
-	waypost demo $(ARGS)
+CURATION ?= owner
+
+demo: setup ## The whole story on one machine; CURATION=token: a list that token holders curate; ARGS="--input FILE" and others
+	waypost demo --curation $(CURATION) $(ARGS)
 
 ## Checks
 
