@@ -68,6 +68,7 @@ CODECS_AND_MACHINES = [
     "discovery/wire.py",
     "mailserver/answer.py",
     "mailserver/dialer.py",
+    "mailserver/fair_queue.py",
     "mailserver/quota.py",
     "mailserver/sync.py",
     "client/pool_machine.py",
