@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 from offchain.client.broadcast import Broadcast
+from offchain.client.health import Health
 from offchain.client.pool_machine import Close, Connect, PoolEvent, PoolMachine, PoolNode, State
 from offchain.config import ClientConfig
 from offchain.contact import Contact
@@ -109,6 +110,16 @@ class Pool(Generic[L]):
             replace(node, since=node.since + shift, retry_at=None if node.retry_at is None else node.retry_at + shift)
             for node in self._machine.nodes()
         ]
+
+    def health(self) -> list[Health]:
+        """Nodes that failed lately; times are Unix times."""
+        shift = time.time() - _now()
+        return [_shifted(each, shift) for each in self._machine.health()]
+
+    def remember(self, healths: Iterable[Health]) -> None:
+        """Take in what `health` said before a restart, before nodes are offered."""
+        shift = _now() - time.time()
+        self._machine.remember([_shifted(each, shift) for each in healths], _now())
 
     @property
     def target(self) -> int:
@@ -264,6 +275,10 @@ class Pool(Generic[L]):
         for link in self._links.values():
             link.close("the client stops")
         self.events.close()
+
+
+def _shifted(health: Health, shift: float) -> Health:
+    return replace(health, failed_at=round(health.failed_at + shift, 1), retry_at=round(health.retry_at + shift, 1))
 
 
 def _now() -> float:
