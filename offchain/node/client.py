@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from offchain.client import health
 from offchain.client.broadcast import Broadcast, Listener
 from offchain.client.finder import Finder
 from offchain.client.finder_machine import Admitted, Finding
@@ -168,11 +167,8 @@ async def open_client(
             pool, key, keys, request_timeout=client.request_timeout, sealed_answers=client.sealed_answers, rng=rng
         )
         node = ClientNode(client, trust, network, finder, pool, mailbox, watch)
-        if client.health is not None:
-            pool.remember(health.load(client.health))
         with finder.findings.listen() as findings:
             async with background(
-                *([] if client.health is None else [health.keep(client.health, pool.health, pool.changed)]),
                 node._follow_trust(),
                 node._admit(findings),
                 node._await_first_proof(),

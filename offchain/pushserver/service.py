@@ -83,7 +83,7 @@ class PushServer:
         self._connections: Counter[NodeId] = Counter()
         self._listener: peer.Server | None = None
         self._finder: Finder | None = None
-        client = ClientConfig(MAILSERVER, pool_target=SERVERS)
+        client = ClientConfig(MAILSERVER, pool_target=SERVERS, health=config.data / "health.json")
         self._looked: int | None = None
         self._pool = Pool(client, trust, lambda contact: MailLink.connect(key, contact))
         self._mailbox = Mailbox(self._pool, key)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from offchain.client.health import load, save
+from offchain.client.health import load
 from offchain.client.pool import Pool
 from offchain.client.pool_machine import State, What
 from offchain.config import ClientConfig
@@ -215,20 +215,19 @@ async def test_says_that_it_is_not_ready_in_time(network):
 
 async def test_a_node_that_failed_before_a_restart_is_not_called_first_after_it(network, tmp_path):
     network.refusing = set(ids(1))
-    config = ClientConfig(MAILSERVER, pool_target=1, graylist=3_000.0)
+    config = ClientConfig(MAILSERVER, pool_target=1, graylist=3_000.0, health=tmp_path / "health.json")
     async with running(make(network, FakeTrust(*ids(1)), config)) as pool:
         pool.offer(contact(1))
         while not pool.health():
             await pool.changed()
-        save(tmp_path / "health.json", pool.health())
 
+    network.refusing = set()
     after = make(network, FakeTrust(*ids(1, 2)), config)
+    after.offer(contact(1))  # before it runs, as the user's own nodes are
     async with running(after):
-        after.remember(load(tmp_path / "health.json"))
-        network.refusing = set()
-        after.offer(contact(1))
         after.offer(contact(2))
         await after.wait_ready(1, 60.0)
         states = {node.contact.node_id: node.state for node in after.nodes()}
 
     assert states == dict(zip(ids(1, 2), (State.FAILED, State.READY), strict=True))
+    assert [each.failures for each in load(tmp_path / "health.json")] == [1]
