@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "providers": ("providers:providers", "Choose whom to trust: providers, one by one."),
     "own": ("providers:own", "Keep own nodes, which are always trusted."),
     "mail": ("mail:mail", "Send messages, fetch and follow what was sent."),
+    "push": ("push:push", "Be told of mail while you are away, by a trusted server."),
     "mailserver": ("server:mailserver", "Run a mail server."),
     "service": ("service:service", "Run a node of another kind than a mail server."),
     "node": ("node:node", "Keys, records and proofs of a node; run a plain discovery node."),
