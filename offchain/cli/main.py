@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("snapshot:export", "Write the history of the registry up to a proven block into FILE."),
     "import": ("snapshot:import_", "Begin with the history in FILE, which another client exported, once it is proven."),
     "providers": ("providers:providers", "Choose whom to trust: providers, one by one."),
+    "curators": ("providers:curators", "Choose whose word on providers counts, and how many of them must agree."),
     "own": ("providers:own", "Keep own nodes, which are always trusted."),
     "mail": ("mail:mail", "Send messages, fetch and follow what was sent."),
     "push": ("push:push", "Be told of mail while you are away, by a trusted server."),
