@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("trust:status", "Say how fresh and how complete the knowledge of the registry is."),
     "nodes": ("trust:nodes", "List the nodes that are trusted, and by whose word."),
     "verify": ("trust:verify", "Say whether a node is trusted, with the whole chain of reasons."),
+    "discover": ("discover:discover", "Look for nodes of KIND, and say of each whether it is trusted, and why."),
     "export": ("snapshot:export", "Write the history of the registry up to a proven block into FILE."),
     "import": ("snapshot:import_", "Begin with the history in FILE, which another client exported, once it is proven."),
     "providers": ("providers:providers", "Choose whom to trust: providers, one by one."),

@@ -183,7 +183,9 @@ def _provider(trust: TrustedSet, facts: Facts, provider: ProviderId, kind: KindI
 
 
 def _said(voice: Voice) -> str:
-    return f"curator 0x{voice.curator.hex()} {voice.says.value}" + (f" until {_time(voice.until)}" if voice.until else "")
+    return f"curator 0x{voice.curator.hex()} {voice.says.value}" + (
+        f" until {_time(voice.until)}" if voice.until else ""
+    )
 
 
 def _curators(addresses: list[Address]) -> str:

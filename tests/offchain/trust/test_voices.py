@@ -33,9 +33,7 @@ class Verdicts:
 
 
 def heard(policy, final, head):
-    trust = SimpleNamespace(
-        policy=policy, adopted=final, head=head, verdict_in_force=TrustedSet.verdict_in_force
-    )
+    trust = SimpleNamespace(policy=policy, adopted=final, head=head, verdict_in_force=TrustedSet.verdict_in_force)
     return {each.curator: (each.says, each.until) for each in voices(trust, PROVIDER, KIND, NOW)}
 
 
