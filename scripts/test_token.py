@@ -11,7 +11,8 @@ from brownie import TestToken, chain
 
 from scripts.deploy import begin
 from scripts.live import LOCAL_CHAINS
-from scripts.session import Refusal, Session, command, number, sender_of
+from scripts.session import Refusal, Session, command, number
+from scripts.signers import sender_of
 from scripts.terms import TOKEN
 
 SUPPLY = 10**9 * TOKEN

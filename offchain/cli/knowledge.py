@@ -249,8 +249,10 @@ def _stand(trust: TrustedNodes, provider: Any, kind: KindId | None) -> str:
         return "blocked by you"
     if provider in trust.policy.chosen:
         return "chosen by you"
-    view = trust.trusted_set
-    accepted = kind is not None and view.accepted_until(view.adopted, provider, kind, time.time()) > 0
+    view, now = trust.trusted_set, time.time()
+    accepted = kind is not None and all(
+        view.accepted_until(facts, provider, kind, now) > 0 for facts in (view.adopted, view.head)
+    )
     return "accepted" if accepted else "not accepted"
 
 

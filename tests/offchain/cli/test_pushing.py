@@ -1,4 +1,4 @@
-"""What `waypost push` takes: a PushSubscription as browsers hand it out (rule X16)."""
+"""What `waypost push` takes: a PushSubscription as browsers hand it out (rule X21)."""
 
 from __future__ import annotations
 
