@@ -1,4 +1,4 @@
-"""What `waypost push` takes: a PushSubscription as browsers hand it out (rule X21)."""
+"""What `waypost push` takes: a PushSubscription as browsers hand it out (rule X17)."""
 
 from __future__ import annotations
 

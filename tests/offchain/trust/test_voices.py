@@ -1,4 +1,4 @@
-"""Which curator says what, and whose word it takes (rules T20, T21)."""
+"""Which curator says what, and whose word it takes (rules T14, T15)."""
 
 from __future__ import annotations
 
