@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from random import Random
 
 from offchain.discovery import message as messages
+from offchain.discovery.access import OPEN, Access
 from offchain.discovery.address import may_name, udp_address
 from offchain.discovery.calls import Answer, Calls, TopicAnswer
 from offchain.discovery.message import (
@@ -38,8 +39,8 @@ def remember(count: int) -> None:
     _remote = lru_cache(maxsize=count)(_remote_of)
 
 
-def _remote_of(enr: Enr, ipv6: bool, lan: bool) -> Remote | None:
-    address = udp_address(enr, ipv6=ipv6, lan=lan)
+def _remote_of(enr: Enr, ipv4: bool, ipv6: bool, lan: bool) -> Remote | None:
+    address = udp_address(enr, ipv4=ipv4, ipv6=ipv6, lan=lan)
     return None if address is None else Remote(enr.node_id, enr.public, address)
 
 
@@ -56,19 +57,25 @@ class Requests:
         stats: Counter[str],
         *,
         lan: bool,
-        ipv6: bool,
+        families: Collection[int],
+        access: Access = OPEN,
         codec: Codec = messages,
     ) -> None:
-        """`lan`: private and loopback addresses are used; `ipv6`: we can send to IPv6 addresses."""
+        """`lan`: private and loopback addresses are used; `families`: of IP, that we can send to."""
         self.calls = Calls(wire, rng, codec)
         self._wire = wire
         self._stats = stats
         self._lan = lan
-        self._ipv6 = ipv6
+        self._ipv4 = 4 in families
+        self._ipv6 = 6 in families
+        self._access = access
 
     def remote(self, enr: Enr) -> Remote | None:
-        """How to reach the node of a record; None if it names no address that we use."""
-        return _remote(enr, self._ipv6, self._lan)
+        """How to reach the node of a record; None if it names no address that we use, or we don't deal with it."""
+        remote = _remote(enr, self._ipv4, self._ipv6, self._lan)
+        if remote is None or not self._access.permits(enr.node_id, remote.address[0]):
+            return None
+        return remote
 
     def needed_remote(self, enr: Enr) -> Remote:
         """The same; ValueError if there is none."""

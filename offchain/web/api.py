@@ -23,7 +23,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,11 +30,12 @@ from aiohttp import web
 
 from offchain.client.broadcast import Listener
 from offchain.client.history import Finished
-from offchain.errors import ConfigError, WaypostError
+from offchain.errors import WaypostError
 from offchain.keys import PrivateKey
 from offchain.node.client import ClientNode
 from offchain.web import requests, views
 from offchain.web.guard import HEADERS, ApiError, guard, load_token
+from offchain.web.local import serve_locally
 from offchain.web.metrics import CONTENT_TYPE, exposition
 from offchain.web.trust_api import health_response
 
@@ -69,22 +69,8 @@ async def serve_api(
     `key` signs what is sent with "sign". ConfigError if the address is not loopback, is taken, or the token file is of
     no use.
     """
-    if host != "localhost" and not ip_address(host).is_loopback:
-        raise ConfigError(f"the interface is for this machine only: {host} is not a loopback address")
-    app = make_app(node, key, load_token(home))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-        bound: int = runner.addresses[0][1]
-        name = f"[{host}]" if ":" in host else host
-        yield RunningApi(f"http://{name}:{bound}", home / "api.token")
-    finally:
-        await runner.cleanup()
+    async with serve_locally(make_app(node, key, load_token(home)), host, port) as url:
+        yield RunningApi(url, home / "api.token")
 
 
 def make_app(node: ClientNode, key: PrivateKey, token: str) -> web.Application:

@@ -163,7 +163,7 @@ class World:
         )
         before(host.node)
         self.hosts[address] = host
-        host.node.start(address[0], address[1], self.now)
+        host.node.start([address[0]], address[1], self.now)
         self.pump(host)
         return host
 

@@ -50,13 +50,13 @@ def test_a_bootnode_that_comes_late_is_found_within_a_second_of_its_coming(netwo
     for number in (2, 3):
         config = DiscoveryConfig(lan=True, bootnodes=(boot_record.text,), kinds=settings["kinds"])
         machine = Node(key(number), config, Random(number))
-        machine.start("127.0.0.1", 20_000 + number, network.now)
+        machine.start(["127.0.0.1"], 20_000 + number, network.now)
         network.join(machine, ("127.0.0.1", 20_000 + number))
         nodes.append(machine)
     network.run(3.0)
     assert not nodes[0].contacts.verified(MAILSERVER)
 
-    late.start("127.0.0.1", 20_001, network.now)
+    late.start(["127.0.0.1"], 20_001, network.now)
     network.join(late, ("127.0.0.1", 20_001))
 
     assert network.run(1.5, lambda: all(len(each.contacts.verified(MAILSERVER)) == 1 for each in nodes))

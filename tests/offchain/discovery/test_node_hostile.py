@@ -10,6 +10,7 @@ from offchain.discovery import message as messages
 from offchain.discovery import packet as packets
 from offchain.discovery.contacts import MAX_EVENTS, MAX_QUEUED
 from offchain.discovery.contacts import MAX_RECORDS as MAX_RECORDS_KEPT
+from offchain.discovery.endpoint import LISTEN
 from offchain.discovery.limits import Limits
 from offchain.discovery.message import FindNode, Nodes, Ping, Pong, TalkRequest
 from offchain.discovery.node import Node
@@ -290,6 +291,28 @@ def test_an_address_that_was_set_is_not_voted_on(network):
     voters(network, victim, range(10, 40), ("8.8.8.8", 4444))
 
     assert str(victim.record.ip) == "7.7.7.7"
+
+
+def test_an_address_at_which_nobody_calls_is_taken_out_of_the_record(network):
+    victim = node(network, 1, ip="7.7.7.7", lan=False, advertise=False)
+    voters(network, victim, range(10, 20), ("8.8.8.8", 4444))
+    assert str(victim.record.ip) == "8.8.8.8"
+
+    network.run(LISTEN + 1.0)
+
+    assert (victim.record.ip, victim.record.seq) == (None, 3)
+
+
+def test_an_address_at_which_somebody_calls_stays_in_the_record(network):
+    victim = node(network, 1, ip="7.7.7.7", lan=False, advertise=False)
+    voters(network, victim, range(10, 20), ("8.8.8.8", 4444))
+    caller = node(network, 2, ip="20.30.0.1", lan=False)
+    at = Enr.create(key(1), 9, ip="7.7.7.7", udp=20_001)
+    caller.contacts.ping(at, network.now, lambda pong, now: None)
+
+    network.run(LISTEN + 1.0)
+
+    assert str(victim.record.ip) == "8.8.8.8"
 
 
 # Noise
