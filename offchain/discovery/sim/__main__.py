@@ -167,6 +167,9 @@ def _network_figures(scenario: network.Scenario, seed: int) -> Figures:
     return {
         "first_server_s": [round(each, 2) for each in outcome.first_server],
         "not_found": outcome.not_found,
+        "advertised": outcome.advertised,
+        "ads": outcome.ads,
+        "ads_pending": outcome.ads_pending,
         "searches": outcome.searches,
         "eclipsed": outcome.eclipsed,
         "found": outcome.found,

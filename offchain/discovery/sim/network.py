@@ -80,6 +80,15 @@ class Outcome:
     table: list[int] = field(default_factory=list)
     """Live nodes in each node's table when the clients come."""
 
+    advertised: int = 0
+    """Servers that one registrar at least advertises when the clients come."""
+
+    ads: int = 0
+    """All their ads at that time."""
+
+    ads_pending: int = 0
+    """Registrars that they have asked and that let them wait."""
+
     messages: int = 0
     """Packets sent by all."""
 
@@ -120,6 +129,11 @@ def run(scenario: Scenario, seed: int, progress: Callable[[str], None] = lambda 
         world.run(passed)
         progress(f"{passed:.0f} s, {len(members)} nodes, {world.packets} packets")
     outcome = Outcome(table=[host.node.contacts.table.live_count for host in members])
+    for host in members:
+        if host.node.id not in ring.ids and (advertiser := host.node.directory.advertisers.get(TOPIC)):
+            outcome.advertised += advertiser.active > 0
+            outcome.ads += advertiser.active
+            outcome.ads_pending += advertiser.pending
     boot = [host.node for host in members if host.node.id not in ring.ids and not host.nat]
     _clients(world, scenario, rng.sample(boot, 1), ring, outcome)
     outcome.messages = world.packets
