@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import ClientError, ClientSession, WSMsgType, web
@@ -21,6 +22,7 @@ class EndpointProxy:
         self.fault = None
         self.url = self.websocket = ""
         self.requests = 0
+        self.methods = Counter()
         self._sockets = set()
 
     @asynccontextmanager
@@ -48,6 +50,7 @@ class EndpointProxy:
     async def _post(self, request):
         self.requests += 1
         call = json.loads(await request.read())
+        self.methods.update([each["method"] for each in (call if isinstance(call, list) else [call])])
         fault = self.fault
         if fault == "hang":
             await asyncio.sleep(60)
