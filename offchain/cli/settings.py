@@ -30,6 +30,7 @@ CONFIG_FILE = "config.toml"
 POLICY_FILE = "policy.json"
 DAEMON_FILE = "serve.json"
 KEY_FILE = "node.key"
+NODES_FILE = "nodes.sqlite"
 MAX_FILE = 1 << 20
 """Bytes of the longest configuration or deployment file."""
 
@@ -136,7 +137,9 @@ class Settings:
 
     def discovery(self, **changes: object) -> DiscoveryConfig:
         """This node on the discovery network."""
-        return _build(DiscoveryConfig, {**self._values("discovery"), **changes})
+        section = self._values("discovery")
+        database = self.path(section.get("database", NODES_FILE))
+        return _build(DiscoveryConfig, {**section, "database": database, **changes})
 
     def mailserver(self, **changes: object) -> MailserverConfig:
         """This mail server."""
@@ -289,6 +292,13 @@ def _records(value: object) -> tuple[str, ...]:
     return texts
 
 
+def _protocol_id(value: object) -> bytes:
+    text = _text(value)
+    if len(text) != 6 or not text.isascii():
+        raise ValueError(f"{value!r} is not six ASCII characters")
+    return text.encode()
+
+
 def _kind(value: object) -> Kind:
     return parse_kind(_text(value))
 
@@ -356,8 +366,8 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
     "node": {"key": _text},
     "discovery": _section(
         DiscoveryConfig,
-        frozenset({"kinds", "tcp", "protocol_id"}),
-        {"port": _port, "bootnodes": _records},
+        frozenset({"kinds", "tcp"}),
+        {"port": _port, "bootnodes": _records, "database": _text, "protocol_id": _protocol_id},
     ),
     "mailserver": _section(
         MailserverConfig,
@@ -367,6 +377,7 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
             "port": _port,
             "retention_days": _positive,
             "max_archive_bytes": _positive,
+            "max_archive_envelopes": _positive,
             "max_message_bytes": _positive,
             "max_peers": _positive,
             "requests_per_minute": _positive,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -64,7 +65,9 @@ class Mailserver:
         self._trust = trust
         self._clock = clock
         self._given_archive = archive
-        self._retention = Retention(config.retention_days, config.max_archive_bytes)
+        self._retention = Retention(
+            config.retention_days, config.max_archive_bytes, config.max_archive_envelopes or math.inf
+        )
         self._meetings = Meetings(config.catch_up)
         self.relay = Relay(
             key.public.node_id,
@@ -214,16 +217,19 @@ class Mailserver:
     # Upkeep and end
 
     async def _forget(self) -> None:
-        """Delete days that are too old or too much, one look after another."""
         while True:
-            try:
-                days = self._archive.days()
-                for day in self._retention.due(days, self._clock(), time.monotonic()):
-                    log.info("forgetting day %d", day)
-                    await asyncio.to_thread(self._archive.delete_day, day)
-            except StorageError as error:
-                log.warning("old days could not be deleted: %s", error)
+            await self.forget(time.monotonic())
             await asyncio.sleep(RETENTION_INTERVAL)
+
+    async def forget(self, elapsed: float) -> None:
+        """Delete days that are too old or too much; done by itself once a minute. `elapsed` as Retention takes it."""
+        try:
+            days = self._archive.days()
+            for day in self._retention.due(days, self._clock(), elapsed):
+                log.info("forgetting day %d", day)
+                await asyncio.to_thread(self._archive.delete_day, day)
+        except StorageError as error:
+            log.warning("old days could not be deleted: %s", error)
 
     async def _drain(self) -> None:
         """Let what is on its way arrive, for a moment."""

@@ -109,9 +109,10 @@ class Session:
                 self._meetings.part(self.node_id, self._desk.clock())
 
     def link(self) -> None:
-        """Relay with this peer from now on: it is a trusted server."""
+        """Relay with this peer from now on: it is a trusted server, and no stranger's limits hold for it."""
         if self.outbox is None:
             self.outbox = Outbox()
+            self._shh.lift_rate_limit()
             if self._tasks is not None:
                 self._start_relaying(self._tasks)
 
@@ -218,11 +219,10 @@ class Session:
         end = loop.time() + self._desk.config.answer_time
         try:
             while not answer.finished:
-                packets = await self._desk.look(answer.step)
+                packets = await self._desk.look(answer, self.node_id)
                 if not answer.finished and loop.time() >= end:
                     packets += answer.complete()
                 await self._shh.send_many(packets)
-                await asyncio.sleep(0)  # others have requests too
         except StorageError as error:
             self._desk.storage_failed(error)
             failure = self._desk.refuse(packet, "this server cannot read its archive now", "storage error")
@@ -306,8 +306,7 @@ class Session:
     async def _send_sync(self, answer: SyncAnswer) -> None:
         try:
             while not answer.finished:
-                await self._shh.send_many(await self._desk.look(answer.step))
-                await asyncio.sleep(0)
+                await self._shh.send_many(await self._desk.look(answer, self.node_id))
         except StorageError as error:
             self._desk.storage_failed(error)
             failure = SyncResponse(final=True, error="this server cannot read its archive now")

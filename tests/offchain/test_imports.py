@@ -50,6 +50,7 @@ CODECS_AND_MACHINES = [
     "trust/freshness.py",
     "trust/policy.py",
     "discovery/address.py",
+    "discovery/access.py",
     "discovery/agreement.py",
     "discovery/calls.py",
     "discovery/contacts.py",

@@ -50,6 +50,8 @@ class LmdbArchive:
         self._closed = False
         self._open: OrderedDict[int, Day] = OrderedDict()
         self._numbers = self._folder.days()
+        self._counts: dict[int, int] = {}
+        """Envelopes of days that have not changed since they were counted."""
         try:
             for number in self._numbers[-2:]:  # those in use; say at the start that they are damaged
                 self._day(number)
@@ -71,6 +73,7 @@ class LmdbArchive:
             except StorageError:
                 self._close_day(number)  # LMDB takes nothing more after some failures; opened anew it does
                 raise
+            self._counts.pop(number, None)
             for at, is_new in zip(places, new, strict=True):
                 added[at] = is_new
         return added
@@ -122,16 +125,17 @@ class LmdbArchive:
 
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first."""
-        return [DayInfo(number, self._folder.day_size(number)) for number in self._numbers]
+        return [DayInfo(number, self._folder.day_size(number), self._count(number)) for number in self._numbers]
 
     def count(self) -> int:
-        """How many envelopes are kept. Opens every day: for people, now and then."""
-        return sum(self._use(number, Day.count) for number in self._numbers)
+        """How many envelopes are kept."""
+        return sum(self._count(number) for number in self._numbers)
 
     def delete_day(self, day: int) -> None:
         """Forget a whole day, once those who read it are done."""
         with self._lock:
             self._numbers = [number for number in self._numbers if number != day]
+            self._counts.pop(day, None)
             if open_day := self._open.pop(day, None):
                 open_day.close()
             self._folder.remove_day(day)
@@ -143,6 +147,16 @@ class LmdbArchive:
             while self._open:
                 self._open.popitem()[1].close()
             self._folder.close()
+
+    def _count(self, number: int) -> int:
+        """Envelopes of a day; 0 if it cannot be read, so that the days beside it can be looked at all the same."""
+        count = self._counts.get(number)
+        if count is None:
+            try:
+                count = self._counts[number] = self._use(number, Day.count)
+            except StorageError:
+                return 0
+        return count
 
     def _use(self, number: int, action: Callable[[Day], _Result], make: bool = False) -> _Result:
         """Do something with a day; again if it was closed between being found and being used."""

@@ -186,6 +186,20 @@ def test_merges_topics_across_days_in_the_order_of_time(archive):
     assert page.envelopes == raws(each for each in samples if each.topic != b"bbbb")
 
 
+@pytest.mark.parametrize("count", [2, 3, 20, 64, 65, 200])
+def test_merges_however_many_topics(archive, count):
+    topics = [number.to_bytes(4, "big") for number in range(3 * count)]
+    samples = [sample(MARCH + at * 7 % 1_000, at, topics[at % len(topics)]) for at in range(1_200)]
+    archive.add_many(samples)
+    asked = tuple(topics[count : 2 * count])
+    wanted = raws(each for each in samples if each.topic in asked)
+
+    found = pages(archive, Query(0, MARCH + DAY, asked, limit=50))
+
+    assert [raw for page in found for raw in page] == wanted
+    assert all(len(page) == 50 for page in found[:-1])
+
+
 def test_times_far_off_are_just_other_days(archive):
     samples = [sample(0, 1), sample(MARCH, 2), sample(2**32 - 1, 3)]
     archive.add_many(samples)
