@@ -93,8 +93,8 @@ def add(node: str, kind: str, label: str, **chain: object) -> None:
     from offchain.cli.policy_edits import add_own
 
     state, settings, policy = _open(chain)
-    changed, added = add_own(policy, node, kind, label)
-    _save(settings, changed)
+    added = add_own(policy, node, kind, label)[1]
+    changed = _edit(settings, lambda now: add_own(now, node, kind, label)[0])
     state.output.answer(
         {"changed": changed != policy, **_own_document(added)},
         f"{_name(added)} is one of your own {added.kind} nodes now",
@@ -110,8 +110,8 @@ def remove(node: str, **chain: object) -> None:
     from offchain.cli.policy_edits import remove_own
 
     state, settings, policy = _open(chain)
-    changed, removed = remove_own(policy, node)
-    _save(settings, changed)
+    removed = remove_own(policy, node)[1]
+    _edit(settings, lambda now: remove_own(now, node)[0])
     state.output.answer({"changed": True, **_own_document(removed)}, f"{_name(removed)} is none of your own nodes now")
 
 
@@ -137,7 +137,7 @@ def _switch(action: str, provider: int, dry_run: bool, kind: str, wait: float, c
     if not dry_run and changed != policy:
         if seen.empties:
             state.confirm(f"No {kind} node would be left. Go on?")
-        _save(settings, changed)
+        _edit(settings, lambda now: edit_provider(now, action, ProviderId(provider)))
     document: dict[str, object] = {
         "action": action,
         "provider": provider,
@@ -163,10 +163,12 @@ def _open(chain: dict[str, object]) -> tuple[State, Settings, Any]:
     return state, settings, read_policy(settings)
 
 
-def _save(settings: Settings, policy: Any) -> None:
-    from offchain.trust.policy_file import save_policy
+def _edit(settings: Settings, change: Any) -> Any:
+    """Change the policy in the file as it is by now: the user may have thought for long."""
+    from offchain.node.policy_watch import default_policy
+    from offchain.trust.policy_file import edit_policy
 
-    save_policy(settings.policy_path, policy)
+    return edit_policy(settings.policy_path, default_policy(settings.chain()), change)
 
 
 def _own_document(node: Any) -> dict[str, object]:
