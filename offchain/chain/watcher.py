@@ -26,7 +26,7 @@ from offchain.chain.heads import Hints, Subscription, poll
 from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
 from offchain.chain.prover import Contradiction, NoContract, NoQuorum, check_quorum
 from offchain.chain.ranges import Backfill
-from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
+from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain, shown
 from offchain.config import ChainConfig
 from offchain.errors import ChainError, ConfigError, DecodeError
 
@@ -276,7 +276,9 @@ class Watcher:
     async def _session(self, endpoint: Endpoint) -> None:
         chain_id = await self.rpc.call("eth_chainId", [], str, endpoint=endpoint)
         if chain_id.lower() != hex(self.config.chain_id):
-            raise WrongChain(f"{endpoint.name} serves chain {chain_id[:20]}, expected {hex(self.config.chain_id)}")
+            raise WrongChain(
+                f"{endpoint.name} serves chain {shown(chain_id[:20])}, expected {hex(self.config.chain_id)}"
+            )
         await self._catch_up(endpoint)
         assert self.final is not None
         self._follower = Follower(self.final, [block.header for block in self.ledger.blocks])

@@ -166,6 +166,37 @@ def test_tampered_keeps_what_was_proven_and_says_who_did_it(tmp_path):
     told(tmp_path, story)
 
 
+def test_an_endpoint_that_proves_an_old_block_again_and_again_does_not_look_fresh(tmp_path):
+    async def story(scene):
+        async with scene.opened() as (trusted, _):
+            await trusted.ready(PATIENCE)
+            proofs = trusted.status()["proofs"]
+            scene.night = 2 * HOUR
+            await asyncio.sleep(300)
+            assert trusted.status()["proofs"] > proofs
+            assert trusted.state is Freshness.STALE
+            scene.night = DAY + HOUR
+            await asyncio.sleep(300)
+            assert (trusted.state, answers(trusted)) == (Freshness.EXPIRED, {OWN})
+
+    told(tmp_path, story)
+
+
+def test_blocks_from_the_future_prove_nothing_beyond_now(tmp_path):
+    async def story(scene):
+        scene.chain.later = 300 * DAY
+        scene.chain.pass_blocks(4)
+        scene.night = -300.0 * DAY
+        async with scene.opened() as (trusted, _):
+            await trusted.ready(PATIENCE)
+            assert trusted.status()["provenAt"] <= scene.clock()
+            scene.node.down = True
+            scene.night += 2 * HOUR
+            assert trusted.state is Freshness.STALE
+
+    told(tmp_path, story)
+
+
 def test_a_listener_who_does_not_listen_keeps_the_newest_states(tmp_path, monkeypatch):
     monkeypatch.setattr("offchain.trust.nodes.MAX_STATES", 2)
 
