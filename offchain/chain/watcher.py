@@ -26,7 +26,7 @@ from offchain.chain.heads import Hints, Subscription, poll
 from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
 from offchain.chain.prover import Contradiction, NoContract, NoQuorum, check_quorum
 from offchain.chain.ranges import Backfill
-from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
+from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain, shown
 from offchain.config import ChainConfig
 from offchain.errors import ChainError, ConfigError, DecodeError
 
@@ -41,8 +41,11 @@ WALK_LIMIT = 64
 ASSUMED_FINAL_DEPTH = 64
 """Blocks below the head that are taken for final on a chain without that notion, if the user asked for less anyway."""
 
-LONGEST_WAIT = 30.0
-"""Seconds without a session when every endpoint is demoted."""
+LONGEST_WAIT = 5.0
+"""Seconds without a session when every endpoint is demoted: a node that was restarted is found again soon."""
+
+LIARS_WAIT = 30.0
+"""The same when all that is left are endpoints that were caught lying."""
 
 LATE_LOGS = (0.05, 0.5)
 """Pauses before asking again for logs that a node may not have indexed yet."""
@@ -222,7 +225,8 @@ class Watcher:
     async def _sessions(self) -> None:
         while True:
             endpoint = self.rpc.leader()
-            await asyncio.sleep(min(max(endpoint.demoted_until - time.monotonic(), 0), LONGEST_WAIT))
+            longest = LIARS_WAIT if endpoint.lies else LONGEST_WAIT
+            await asyncio.sleep(min(max(endpoint.demoted_until - time.monotonic(), 0), longest))
             self.counters.sessions += 1
             try:
                 await self._session(endpoint)
@@ -232,7 +236,6 @@ class Watcher:
             except (Contradiction, ReorgBelowFinal) as error:
                 if isinstance(error, NoContract) and self.proven is None:
                     self._fail(endpoint, str(error))  # Contradicts nothing but the configuration.
-                    self._tell(NOTHING)
                     continue
                 endpoint.lies += 1
                 endpoint.last_lie = str(error)
@@ -244,6 +247,7 @@ class Watcher:
     def _fail(self, endpoint: Endpoint, reason: str) -> None:
         self.problem = reason
         self.rpc.demote(endpoint, reason)
+        self._tell(NOTHING)
 
     def _caught_lying(self, endpoint: Endpoint, reason: str) -> None:
         self._lies[endpoint.url] = reason
@@ -272,7 +276,9 @@ class Watcher:
     async def _session(self, endpoint: Endpoint) -> None:
         chain_id = await self.rpc.call("eth_chainId", [], str, endpoint=endpoint)
         if chain_id.lower() != hex(self.config.chain_id):
-            raise WrongChain(f"{endpoint.name} serves chain {chain_id[:20]}, expected {hex(self.config.chain_id)}")
+            raise WrongChain(
+                f"{endpoint.name} serves chain {shown(chain_id[:20])}, expected {hex(self.config.chain_id)}"
+            )
         await self._catch_up(endpoint)
         assert self.final is not None
         self._follower = Follower(self.final, [block.header for block in self.ledger.blocks])

@@ -226,12 +226,18 @@ class ForgesTheHead(_Forger):
 
 
 class ForgesHistory(_Forger):
+    salt = 99
+
     def forge(self):
         chain = FakeChain.started(self.chain.depth)
-        chain.salt = 99
+        chain.salt = self.salt
         chain.mine(nodes_added(1, node_ids(666)))
         chain.pass_blocks(len(self.chain.blocks))
         return chain
+
+
+class ForgesAnotherHistory(ForgesHistory):
+    salt = 98
 
 
 class WrongChain(Liar):
