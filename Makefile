@@ -59,8 +59,9 @@ test-offchain: setup ## Unit and property tests: no chain, no network
 test-contracts: setup ## Contracts under Brownie on a local chain
 	brownie test
 
-test-deep: setup ## The contracts against their models at length: 200 examples of 50 steps
+test-deep: setup ## Contracts and trusted set against their models at length
 	WAYPOST_EXAMPLES=200 WAYPOST_STEPS=50 brownie test tests/contracts/curation/test_stateful.py
+	WAYPOST_EXAMPLES=300 WAYPOST_STEPS=50 $(PYTEST) -q tests/offchain/trust/test_model.py
 
 test-system: setup ## A chain, nodes and a client; foreign implementations as peers
 	$(PYTEST) -q -rs tests/system tests/interop

@@ -196,3 +196,6 @@ class ClientConfig:
 
     graylist: float = 30.0
     """How long a node that failed is avoided at first; doubles up to an hour."""
+
+    sealed_answers: bool = False
+    """Mail servers must encrypt history to our key: those that can't, all but Waypost's, are not used."""

@@ -40,7 +40,7 @@ class FactsError(DecodeError):
     """An event contradicts those before it: the contract cannot have emitted both."""
 
 
-class Origin(msgspec.Struct, frozen=True, gc=False):
+class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where and by whom something was said."""
 
     provider: ProviderId
@@ -262,24 +262,25 @@ class Facts:
         """From this one down."""
         return self._chain
 
+    def list_nodes(self, nodes: Iterable[NodeId], expires_at: int, origin: Origin) -> None:
+        """Take in an addition; FactsError if one of the nodes is listed already."""
+        listings, below = self.listings, self._chain[1:]
+        for node_id in nodes:
+            node: NodeAddress = node_id[12:]  # type: ignore[assignment]
+            present = listings.get(node)
+            if present is None and node not in listings:
+                for layer in below:
+                    if node in layer.listings:
+                        present = layer.listings[node]
+                        break
+            if present is not None:
+                raise FactsError(f"block {origin.block} lists node {node.hex()}, which is listed already")
+            listings[node] = Listing(node_id, expires_at, origin)
+
     def _nodes_added(self, event: NodesAdded) -> None:
         at = event.at
         origin = Origin(event.provider, event.kind, at.block, at.index, at.tx)
-        expires_at, listings = event.expires_at, self.listings
-        below = [layer.listings for layer in self._layers()[1:] if layer.listings]
-        for node_id in event.nodes:
-            node = node_id[12:]
-            if node in listings:
-                present = listings[node]  # type: ignore[index]
-            else:
-                present = None
-                for layer in below:
-                    if node in layer:
-                        present = layer[node]  # type: ignore[index]
-                        break
-            if present is not None:
-                raise FactsError(f"block {at.block} lists node {node.hex()}, which is listed already")
-            listings[node] = Listing(node_id, expires_at, origin)  # type: ignore[index]
+        self.list_nodes(event.nodes, event.expires_at, origin)
 
     def _held(self, event: NodesRemoved | NodesRenewed, node: NodeAddress) -> Listing:
         listing = self.listing(node)

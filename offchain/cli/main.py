@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("snapshot:import_", "Begin with the history in FILE, which another client exported, once it is proven."),
     "providers": ("providers:providers", "Choose whom to trust: providers, one by one."),
     "own": ("providers:own", "Keep own nodes, which are always trusted."),
-    "mail": ("mail:mail", "Send messages, fetch the history of what was sent."),
+    "mail": ("mail:mail", "Send messages, fetch and follow what was sent."),
     "mailserver": ("server:mailserver", "Run a mail server."),
     "service": ("service:service", "Run a node of another kind than a mail server."),
     "node": ("node:node", "Keys, records and proofs of a node; run a plain discovery node."),

@@ -21,9 +21,10 @@ from offchain.rlpx import peer as rlpx
 from offchain.types import NodeId, short
 from offchain.whisper.bloom import EMPTY_BLOOM
 from offchain.whisper.envelope import Envelope, encode_many
-from offchain.whisper.mail import Completion, Failure, SealedRequest, decode_completion
+from offchain.whisper.mail import Completion, Failure, SealedRequest, decode_completion, is_failure
 from offchain.whisper.packets import BatchResponse
 from offchain.whisper.protocol import SHH, Acknowledged, BatchAnswered, Code, Event, Extension, ShhPeer, Status
+from offchain.whisper.sealed import AnswerOpener
 
 log = logging.getLogger("offchain.client")
 
@@ -125,6 +126,7 @@ class MailLink:
         self._closing: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._inbox: Inbox | None = None
         self._request_id: bytes | None = None
+        self._opener: AnswerOpener | None = None
         self._abandoned_at: float | None = None
         self._batches: dict[bytes, asyncio.Future[BatchResponse]] = {}
 
@@ -207,10 +209,14 @@ class MailLink:
             if self._request_id is not None:
                 self._abandoned_at = asyncio.get_running_loop().time()
 
-    async def ask(self, request: SealedRequest) -> None:
-        """Send a history request. ConnectionLost if the connection is over."""
+    async def ask(self, request: SealedRequest, answer_key: PrivateKey | None = None) -> None:
+        """Send a history request. ConnectionLost if the connection is over.
+
+        `answer_key` opens the answer of a request for a sealed one: then nothing that is not sealed counts.
+        """
         self._check_open()
         self._request_id = request.id
+        self._opener = None if answer_key is None else AnswerOpener(answer_key, self.public, request.id)
         await self._shh.send(Code.HISTORY_REQUEST, request.packet)
 
     async def store(self, envelopes: Sequence[Envelope]) -> dict[bytes, str | None]:
@@ -262,10 +268,11 @@ class MailLink:
             return
         try:
             if event.code == Code.DIRECT:
+                content = self._opened(event.payload)
                 if inbox is not None:
-                    await inbox.put(Delivered(Envelope.decode_many(event.payload)))
+                    await inbox.put(Delivered(Envelope.decode_many(content)))
             elif event.code == Code.REQUEST_COMPLETE:
-                completion = decode_completion(event.payload)
+                completion = self._completion(event.payload)
                 if completion.request_id == self._request_id:
                     self._request_id = self._abandoned_at = None
                     if inbox is not None:
@@ -273,6 +280,15 @@ class MailLink:
         except DecodeError as error:
             if inbox is not None:
                 await inbox.put(Broken(f"it sent what cannot be read: {error}"))
+
+    def _opened(self, payload: bytes) -> bytes:
+        return payload if self._opener is None else self._opener.open(payload)
+
+    def _completion(self, payload: bytes) -> Completion | Failure:
+        """The end of an answer. A failure is never sealed."""
+        if self._opener is None or is_failure(payload):
+            return decode_completion(payload)
+        return decode_completion(self._opener.open(payload))
 
     def _answer(self, response: BatchResponse) -> None:
         answer = self._batches.get(response.batch)

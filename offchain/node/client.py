@@ -92,6 +92,7 @@ class ClientNode:
             "pool": {"target": self.pool.target, "ready": self.pool.ready, "known": len(self.pool.nodes())},
             "finder": self.finder.stats(),
             "discovery": self.discovery.stats(),
+            "clock": self.mailbox.clock.notice,
         }
 
     # Inside
@@ -162,7 +163,9 @@ async def open_client(
             hungry=lambda: pool.hungry,
             rng=rng,
         )
-        mailbox = Mailbox(pool, key, keys, request_timeout=client.request_timeout, rng=rng)
+        mailbox = Mailbox(
+            pool, key, keys, request_timeout=client.request_timeout, sealed_answers=client.sealed_answers, rng=rng
+        )
         node = ClientNode(client, trust, network, finder, pool, mailbox, watch)
         with finder.findings.listen() as findings:
             async with background(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from offchain.client.cross_check import CrossChecked
+from offchain.client.follow import CaughtUp
 from offchain.client.history import Asked, Finished, Overtaken, PageRead, Received, ServerFailed, Waiting
 from offchain.client.mailbox import Mail, MailEvent, Stored
 from offchain.client.pool_machine import PoolEvent, PoolNode
@@ -87,8 +89,8 @@ def explanation(found: Explanation) -> Json:
     }
 
 
-def mail_event(event: MailEvent) -> Json:
-    """A line of the stream of a fetch: {"progress": ..}, {"message": ..} or {"done": ..}."""
+def mail_event(event: MailEvent | CaughtUp | CrossChecked) -> Json:
+    """A line of a stream: {"progress": ..}, {"message": ..}, {"done": ..}, {"caughtUp": ..} or {"checked": ..}."""
     match event:
         case Mail():
             return {"message": _mail(event)}
@@ -127,6 +129,19 @@ def mail_event(event: MailEvent) -> Json:
                     "pages": event.pages,
                     "servers": [hexed(node_id) for node_id in event.servers],
                     "cursor": hexed(event.cursor),
+                }
+            }
+        case CaughtUp(lower, upper):
+            return {"caughtUp": {"since": lower, "until": upper}}
+        case CrossChecked():
+            return {
+                "checked": {
+                    "compared": event.compared,
+                    "reason": event.reason,
+                    "first": [hexed(node_id) for node_id in event.first],
+                    "second": [hexed(node_id) for node_id in event.second],
+                    "withheld": [hexed(each) for each in event.withheld],
+                    "lacked": event.lacked,
                 }
             }
         case Received():

@@ -192,7 +192,7 @@ def requests(draw, layout):
         draw(st.binary(min_size=36, max_size=36) if binary else cursors)
         if layout not in (Layout.BINARY_8, Layout.BINARY_72, Layout.BINARY_76)
         else b"",
-        draw(st.booleans()) if layout in (Layout.RLP, Layout.TOPICS) else not binary,
+        draw(st.booleans()) if layout in (Layout.RLP, Layout.TOPICS, Layout.SEALED) else not binary,
         layout,
     )
 
