@@ -8,7 +8,7 @@ from offchain.discovery import Discovery
 from offchain.keys import PrivateKey
 from offchain.types import MAILSERVER
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 SERVERS = 5
 CLIENTS = 70
 
