@@ -83,6 +83,8 @@ class SyncAnswer:
         self._left = request.limit
         self._cursor = request.cursor
         self.finished = False
+        self.envelopes = 0
+        """Sent so far."""
 
     def step(self) -> list[Packet]:
         """The next slice, with the final packet if it is the last."""
@@ -90,6 +92,7 @@ class SyncAnswer:
         bloom, limit = request.bloom, min(self._left, SLICE)
         page = self._archive.query(Query(request.lower, request.upper, (), bloom, limit, self._cursor, SLICE_BYTES))
         self._left -= len(page.envelopes)
+        self.envelopes += len(page.envelopes)
         self._cursor = page.cursor or b""
         packets: list[Packet] = []
         if page.envelopes:

@@ -212,6 +212,24 @@ def test_a_flood_of_requests_is_told_to_wait():
     assert isinstance(world.ask(), Answer)
 
 
+async def test_when_too_many_wait_who_comes_is_told_to_try_again():
+    world = World(max_waiting_requests=3)
+    answers = [world.ask(by=each, peer=each) for each in (CLIENT, STRANGER, OTHER_SERVER)]
+    looking = [
+        asyncio.create_task(world.desk.look(answer, each.public.node_id))
+        for answer, each in zip(answers, (CLIENT, STRANGER, OTHER_SERVER), strict=True)
+    ]
+    await asyncio.sleep(0)
+
+    refused = world.ask(by=SERVER, peer=SERVER)
+
+    assert isinstance(refused, Failure)
+    assert "the server is busy: try again in 2.0 s" in refused.text
+    assert world.desk.counts["requests refused: busy"] == 1
+    await asyncio.gather(*looking)
+    assert isinstance(world.ask(by=SERVER, peer=SERVER), Answer)
+
+
 def test_a_limit_beyond_all_measure_is_cut():
     world = World(max_page=3)
     world.archive.add_many([mail(number) for number in range(9)])
