@@ -110,6 +110,12 @@ SOAK_MINUTES ?= 30
 soak: setup ## Events, reorganisations and faults for SOAK_MINUTES (30); ends with an error if anything is wrong
 	$(BIN)/python -m tests.support.soak --minutes $(SOAK_MINUTES) $(ARGS)
 
+PACKETS ?= 1000000
+
+.PHONY: flood
+flood: setup ## PACKETS (a million) random and mutated packets from spoofed sources against a running discovery node
+	$(BIN)/python -m tests.support.flood --packets $(PACKETS) $(ARGS)
+
 .PHONY: clean help
 clean: ## Forget the set-up
 	rm -rf $(VENV) node_modules .setup .solcx build reports
