@@ -85,6 +85,19 @@ slither: setup ## Static analysis of the contracts; installs slither in .setup/
 gas: setup ## Gas of every registry operation, beside its bound
 	$(BIN)/python bench/gas.py $(ARGS)
 
+SIM_NODES ?= 10000
+SIM := $(BIN)/python -m offchain.discovery.sim
+
+.PHONY: sim sim-figures sim-plots
+sim: setup ## Discovery with SIM_NODES (10,000) nodes for an hour, a third of them hostile; within 60 minutes and 8 GB
+	$(SIM) $(ARGS) hour --nodes $(SIM_NODES) --hostile 0.333 --zeal 1 --pace 10
+
+sim-figures: setup ## Every run of docs/discovery.md but the large one, into docs/figures/sim.jsonl
+	setup/sim_figures.sh
+
+sim-plots: ## Draw docs/figures/sim.jsonl; installs matplotlib in .setup/
+	setup/plots.sh
+
 BENCHES := $(filter-out bench/_%.py bench/gas.py,$(wildcard bench/*.py))
 
 bench: setup ## Every benchmark; ARGS=--json for one document each
