@@ -92,8 +92,20 @@ class DiscoveryConfig:
     advertised_ip: str | None = None
     """Address to name in the record; None takes `host` if it is a usable address, else what peers see."""
 
+    advertised_ip6: str | None = None
+    """IPv6 address to name beside it, where `host` is "::" and both families are used; None takes what peers see."""
+
     protocol_id: bytes = b"discv5"
     """Six bytes; another value makes an isolated network."""
+
+    allow: tuple[str, ...] = ()
+    """Networks ("192.0.2.0/24") and node ids to deal with; none means everybody."""
+
+    deny: tuple[str, ...] = ()
+    """Networks and node ids never to deal with."""
+
+    database: Path | None = None
+    """SQLite file of the nodes that answered, to start from next time; None keeps none."""
 
     lan: bool = False
     """Accept records with private and loopback addresses, and do not limit nodes per subnet: for one machine or LAN."""
@@ -200,3 +212,9 @@ class ClientConfig:
 
     graylist: float = 30.0
     """How long a node that failed is avoided at first; doubles up to an hour."""
+
+    health: Path | None = None
+    """File in which failures are remembered over restarts; None forgets them."""
+
+    sealed_answers: bool = False
+    """Mail servers must encrypt history to our key: those that can't, all but Waypost's, are not used."""

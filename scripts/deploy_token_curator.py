@@ -5,13 +5,13 @@
     ... by=vote                                                      terms are changed by vote, not by a role
     ... delay=172800 treasury=0x...                                  what new terms wait; who gets what is nobody's
 
-Options: see scripts/session.py; and `record`, the file to write instead of deployments/<network>.json. The registry is
-the one recorded there.
+Run again with the same options, it goes on where an earlier run ended. Options: see scripts/session.py; and `record`,
+the file to write instead of deployments/<network>.json. The registry is the one recorded in that file,
+or in `deployment`. docs/how-to/deployer.md is the guide for a live chain.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +24,17 @@ from brownie import (
     TestToken,
     TokenCurator,
     chain,
-    network,
+    web3,
 )
 from brownie._config import CONFIG
+from brownie.exceptions import ContractExists, VirtualMachineError
 
-from scripts.session import DEPLOYMENTS, Refusal, Session, address, command, number
+from scripts.deploy import begin
+from scripts.deployment import Deployment
+from scripts.session import Refusal, Session, address, command, number
 from scripts.terms import DAY, DEFAULT, MAXIMUM, MINIMUM, TOKEN, Terms
+
+NAMES = ("BallotBox", "Parameters", "TokenCurator", "ParameterVote", "DiscoveryLens")
 
 
 class Curation(NamedTuple):
@@ -43,10 +48,6 @@ class Curation(NamedTuple):
     """Consumer of the ballot box in any case; governs `parameters` if the deployment chose so."""
     lens: Any
 
-    def contracts(self) -> tuple:
-        """Those that a deployment records."""
-        return self.ballot_box, self.parameters, self.curator, self.vote, self.lens
-
 
 @command
 def main(*, token=None, by="role", delay=2 * DAY, treasury=None, record=None, **options):
@@ -56,26 +57,50 @@ def main(*, token=None, by="role", delay=2 * DAY, treasury=None, record=None, **
         raise Refusal(f"found by={by!r}, expected role or vote")
     if token is None and live:
         raise Refusal("say which token: token=0x...")
-    if session.dry_run:
-        print(f"would deploy BallotBox, Parameters, TokenCurator, ParameterVote, DiscoveryLens to chain {chain.id}")
-        print(f"  from {session.sender}; terms are then changed by a {by}")
-        return None
-    terms = {"from": session.sender, "required_confs": session.confirmations}
-    fresh = () if live or len(NodeRegistry) else (NodeRegistry.deploy(session.sender, terms),)
-    registry = fresh[0] if fresh else session.registry
+    if record and session.deployment is None and Path(record).exists():
+        session.deployment = Path(record)  # what is added to has the registry
+    deployment = begin(session, record, options.get("chain_id"))
+    if deployment.holds(*NAMES) and not needs_connecting(session, by):
+        raise Refusal(f"{deployment.path} has all of it already: for another one name another file, record=FILE")
     made = deploy(
         session.sender,
-        registry,
-        TestToken.at(address(token), persist=False) if token else TestToken.deploy(10**9 * TOKEN, terms),
+        session.registry if live or len(NodeRegistry) else deployment.contract(NodeRegistry, str(session.sender)),
+        _token(session, token),
         by_vote=by == "vote",
         delay=number(delay, "delay"),
         treasury=address(treasury) if treasury else None,
-        confirmations=session.confirmations,
+        deployment=deployment,
     )
-    if record or live:
-        path = Path(record) if record else session.deployment or DEPLOYMENTS / f"{network.show_active()}.json"
-        print(add_record((*fresh, *made.contracts()), path))
+    if session.dry_run:
+        print(f"terms would be changed by a {by}")
+        deployment.tell_cost()
+        return None
+    if deployment.path:
+        print(deployment.path)
     return made
+
+
+def needs_connecting(session: Session, by: str) -> bool:
+    """Whether an earlier run deployed everything, and died before the contracts knew each other."""
+    box, parameters = session.contract("BallotBox"), session.contract("Parameters")
+    vote = session.contract("ParameterVote")
+    known = [box.consumerOf(session.contract(name))[0] for name in ("TokenCurator", "ParameterVote")]
+    return not all(known) or (by == "vote" and parameters.owner() != vote)
+
+
+def _token(session: Session, token):
+    """The token's contract, looked at; on a local chain a new one, if none is named."""
+    if token is not None:
+        place = address(token)
+        try:
+            found = TestToken.at(place, persist=False) if web3.eth.get_code(place) else None
+            print(f"the token is {found.name()} ({found.symbol()}), {found.decimals()} decimals")
+        except (AttributeError, ContractExists, VirtualMachineError, ValueError, OverflowError):
+            raise Refusal(f"there is no token at {place} on chain {chain.id}") from None
+        return found
+    if session.dry_run:
+        raise Refusal("name a token to try this with: token=0x...")
+    return TestToken.deploy(10**9 * TOKEN, {"from": session.sender})
 
 
 def deploy(
@@ -90,31 +115,26 @@ def deploy(
     treasury=None,
     by_vote: bool = False,
     confirmations: int = 1,
+    deployment: Deployment | None = None,
 ) -> Curation:
     """Deploy all of it. The sender owns the ballot box (it may register consumers) and, unless `by_vote`, the terms."""
-    by = {"from": sender, "required_confs": confirmations}
-    ballot_box = BallotBox.deploy(token, treasury or sender, sender, by)
-    parameters = Parameters.deploy(terms, minimum, maximum, delay, sender, by)
-    curator = TokenCurator.deploy(registry, ballot_box, parameters, token, by)
-    vote = ParameterVote.deploy(ballot_box, parameters, token, by)
-    lens = DiscoveryLens.deploy(registry, by)
-    ballot_box.registerConsumer(curator, by)
-    ballot_box.registerConsumer(vote, by)
+    made = deployment or Deployment(sender, confirmations)
+    box = made.contract(BallotBox, token, treasury or str(sender), str(sender))
+    parameters = made.contract(Parameters, terms, minimum, maximum, delay, str(sender))
+    curator = made.contract(TokenCurator, registry, box, parameters, token)
+    vote = made.contract(ParameterVote, box, parameters, token)
+    lens = made.contract(DiscoveryLens, registry)
+    for consumer in (curator, vote):
+        made.call(
+            lambda consumer=consumer: box.consumerOf(consumer)[0] == 0,
+            *(box, "registerConsumer", consumer),
+            words=f"let {consumer._name} use the ballot box",
+        )
     if by_vote:
-        parameters.transferOwnership(vote, by)
-        vote.acceptParameters(by)
-    return Curation(token, ballot_box, parameters, curator, vote, lens)
-
-
-def add_record(contracts, path: Path) -> Path:
-    """Add address and block of each contract to a record of this chain; one of another chain is not touched."""
-    document = {"network": network.show_active(), "chainId": chain.id, "contracts": {}}
-    if path.exists():
-        document = json.loads(path.read_text())
-        if document["chainId"] != chain.id:
-            raise Refusal(f"{path} is of chain {document['chainId']}, this is chain {chain.id}")
-    for contract in contracts:
-        document["contracts"][contract._name] = {"address": contract.address, "block": contract.tx.block_number}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n")
-    return path
+        made.call(
+            lambda: parameters.owner() != vote and parameters.pendingOwner() != vote,
+            *(parameters, "transferOwnership", vote),
+            words="offer the terms to the vote",
+        )
+        made.call(lambda: parameters.owner() != vote, vote, "acceptParameters", words="let the vote accept them")
+    return Curation(token, box, parameters, curator, vote, lens)

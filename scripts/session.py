@@ -4,10 +4,13 @@ Every command is a function: call it from `brownie console`, or `brownie run <fi
 options are words like `account=ops` and `dry_run=yes`:
 
     account        a keystore id (`brownie accounts list`), or the number of an account that the chain itself holds;
-                   without it, the first of those, on local chains only
+                   without it, the first of those, on local chains only; with `clef`, the signer's address
+    password_file  a file with the keystore's password, for runs without a terminal; without it one is asked for
+    clef           the socket of a running clef, which asks its own user, or a hardware wallet, for every signature
     key            a file with a private key, on local chains only
     dry_run        yes: check everything and say what would happen, send nothing
-    confirmations  blocks to wait for; 1 without it
+    confirmations  blocks to wait for; without it 1 on local chains, 3 on others
+    chain_id       the chain that is meant; another one is refused
     deployment     the file with the contracts' addresses; deployments/<network>.json without it
 """
 
@@ -29,7 +32,6 @@ from brownie import (
     Parameters,
     ParameterVote,
     TokenCurator,
-    accounts,
     chain,
     network,
     web3,
@@ -39,11 +41,12 @@ from brownie.network.contract import ProjectContract
 from eth_abi import decode
 from eth_utils import keccak, to_checksum_address
 
-from scripts import anvil
+from scripts import anvil, live, signers
+from scripts.refusal import Refusal as Refusal  # the commands take both from here
+from scripts.signers import address as address
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOYMENTS = ROOT / "deployments"
-LOCAL_CHAINS = frozenset((1337, 31337))
 CONTAINERS = {
     "NodeRegistry": NodeRegistry,
     "OwnerCurator": OwnerCurator,
@@ -60,10 +63,6 @@ anvil.install(web3)
 ProjectContract._save_deployment = lambda self: None
 
 
-class Refusal(Exception):
-    """The command was not carried out; the text says why and what to do."""
-
-
 @dataclass
 class Session:
     """Who sends, to which contracts, and whether really."""
@@ -75,12 +74,25 @@ class Session:
     _contracts: dict = field(default_factory=dict)
 
     @classmethod
-    def open(cls, *, account=None, key=None, dry_run=False, confirmations=1, deployment=None) -> Session:
+    def open(
+        cls,
+        *,
+        account=None,
+        password_file=None,
+        clef=None,
+        key=None,
+        dry_run=False,
+        confirmations=None,
+        chain_id=None,
+        deployment=None,
+    ) -> Session:
         """From the options that every command takes."""
+        live.check_chain(chain_id)
+        wanted = (1 if chain.id in live.LOCAL_CHAINS else 3) if confirmations is None else confirmations
         return cls(
-            sender=sender_of(account, key),
+            sender=signers.sender_of(account, password_file=password_file, clef=clef, key=key),
             dry_run=yes(dry_run),
-            confirmations=number(confirmations, "confirmations"),
+            confirmations=at_least(1, number(wanted, "confirmations"), "confirmations"),
             deployment=Path(deployment) if deployment else None,
         )
 
@@ -105,11 +117,15 @@ class Session:
         """Call a contract's function after trying it; None in a dry run. `words` say what it does, for people."""
         method = getattr(contract, function)
         gas = estimate(self.sender, contract, method.encode_input(*arguments))
+        cost = live.afford(self.sender, gas)
         if self.dry_run:
-            print(f"would {words}\n  {contract._name}.{function} from {self.sender}, {gas:,} gas")
+            print(f"would {words}\n  {contract._name}.{function} from {self.sender}, {gas:,} gas{cost}")
             return None
         print(words)
-        return method(*arguments, {"from": self.sender, "required_confs": self.confirmations})
+        with live.refusals(self.sender):
+            tx = method(*arguments, {"from": self.sender, "required_confs": 1})
+            live.settle(tx.txid, self.confirmations)
+        return tx
 
 
 def command(function):
@@ -151,71 +167,41 @@ def split_words(words, known: set[str]) -> tuple[list, dict]:
     return positional, named
 
 
-def sender_of(account=None, key=None):
-    """The account that sends; Refusal if it cannot be told or must not be used here."""
-    local = chain.id in LOCAL_CHAINS
-    if key is not None:
-        if not local:
-            raise Refusal(f"a key in a file is for local chains only; this is chain {chain.id}: use account=<keystore>")
-        return accounts.add(_private_key(Path(key)))
-    if account is None or (isinstance(account, int) or (isinstance(account, str) and account.isdecimal())):
-        index = int(account or 0)
-        if not local:
-            raise Refusal(
-                f"say who sends: account=<keystore id>; `brownie accounts list` shows them (chain {chain.id})"
-            )
-        if index >= len(accounts):
-            raise Refusal(f"the chain holds {len(accounts)} accounts, there is no number {index}")
-        return accounts[index]
-    if not isinstance(account, str):
-        return account  # an account object, from the console
-    if account.startswith("0x"):
-        wanted = address(account)
-        if wanted not in accounts:
-            raise Refusal(f"no key for {wanted} is loaded; use account=<keystore id>")
-        return accounts.at(wanted)
-    try:
-        return accounts.load(account)
-    except FileNotFoundError:
-        raise Refusal(f"there is no keystore {account!r}; `brownie accounts list` shows what there is") from None
-
-
-def _private_key(path: Path) -> str:
-    try:
-        text = path.read_text("ascii").strip().removeprefix("0x")
-        if len(bytes.fromhex(text)) != 32:
-            raise ValueError
-    except OSError as error:
-        raise Refusal(f"the key file {path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise Refusal(f"the key file {path} does not hold 64 hex digits") from None
-    return "0x" + text
-
-
 def contract_of(name: str, deployment: Path | None = None):
     """The deployed contract; Refusal if there is no record of it, or the record is of another chain."""
     container = CONTAINERS[name]
-    active = network.show_active()
-    path = deployment or DEPLOYMENTS / f"{active}.json"
     if deployment is None and CONFIG.network_type == "development":
         if not len(container):
             raise Refusal(
                 f"no {name} is deployed on this chain yet: `brownie run deploy`, in the console deploy.main()"
             )
         return container[-1]
+    path, document = record_of(deployment)
+    try:
+        place = to_checksum_address(document["contracts"][name]["address"])
+    except (ValueError, KeyError, TypeError) as error:
+        if name in document.get("pending", ()):
+            raise Refusal(f"{path} says that {name} is not deployed to the end: run the deployment again") from None
+        raise Refusal(f"{path} is no record of a deployment of {name}: {error!r}") from None
+    if not web3.eth.get_code(place):
+        raise Refusal(f"{path} says that {name} is at {place}, but there is no contract: was the chain started anew?")
+    return container.at(place, persist=False)
+
+
+def record_of(path=None) -> tuple[Path, dict]:
+    """A deployment's file and what is in it; Refusal if there is none for this chain."""
+    active = network.show_active()
+    path = Path(path) if path else DEPLOYMENTS / f"{active}.json"
     try:
         document = json.loads(path.read_text())
-        place = to_checksum_address(document["contracts"][name]["address"])
-        chain_id = document["chainId"]
+        chain_id, _ = document["chainId"], document["contracts"]
     except FileNotFoundError:
         raise Refusal(f"there is no {path}: `brownie run deploy main --network {active}` writes it") from None
     except (ValueError, KeyError, TypeError) as error:
         raise Refusal(f"{path} is no record of a deployment: {error!r}") from None
     if chain_id != chain.id:
         raise Refusal(f"{path} is of chain {chain_id}, {active} is chain {chain.id}")
-    if not web3.eth.get_code(place):
-        raise Refusal(f"{path} says that {name} is at {place}, but there is no contract: was the chain started anew?")
-    return container.at(place, persist=False)
+    return path, document
 
 
 def estimate(sender, contract, calldata: str) -> int:
@@ -273,6 +259,13 @@ def number(value, what: str) -> int:
         raise Refusal(f"{what} is {value!r}, expected a number") from None
 
 
+def at_least(least: int, value: int, what: str) -> int:
+    """The number, if it is not too small."""
+    if value < least:
+        raise Refusal(f"{what} is {value}, expected {least} or more")
+    return value
+
+
 def yes(value) -> bool:
     """A choice from a word."""
     if isinstance(value, bool):
@@ -282,14 +275,6 @@ def yes(value) -> bool:
     if str(value).lower() in ("no", "false", "0"):
         return False
     raise Refusal(f"found {value!r}, expected yes or no")
-
-
-def address(value) -> str:
-    """An Ethereum address from a word or an account."""
-    text = str(value)
-    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
-        raise Refusal(f"{text!r} is not an address: expected 0x and 40 hex digits")
-    return to_checksum_address(text)
 
 
 def moment(value, now: int) -> int:

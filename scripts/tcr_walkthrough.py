@@ -16,7 +16,8 @@ from brownie import NodeRegistry, TestToken, accounts, chain, web3
 
 from scripts import anvil
 from scripts.deploy_token_curator import Curation, deploy
-from scripts.session import LOCAL_CHAINS, Refusal, command
+from scripts.live import LOCAL_CHAINS
+from scripts.session import Refusal, command
 from scripts.terms import DEFAULT, TOKEN
 
 STATES = ("not listed", "applied for", "listed")

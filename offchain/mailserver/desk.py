@@ -36,6 +36,7 @@ from offchain.whisper.mail import (
     request_id,
 )
 from offchain.whisper.protocol import Packet, Refusal
+from offchain.whisper.sealed import AnswerSealer
 
 log = logging.getLogger("offchain.mailserver")
 
@@ -192,7 +193,9 @@ class Desk:
         if not self._requests.is_new(opened.id, opened.valid_until, now):
             return self.refuse(packet, "the request was sent before: make a new one", "repeated")
         self.counts["requests"] += 1
-        return Answer(self.archive, request, opened.id)
+        self.counts["requests for sealed answers"] += request.sealed
+        sealer = AnswerSealer(self._key, peer, opened.id) if request.sealed else None
+        return Answer(self.archive, request, opened.id, sealer)
 
     def refuse(self, packet: bytes, text: str, reason: str) -> Failure:
         """A refusal of a history request, counted by its reason."""

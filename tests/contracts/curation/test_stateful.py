@@ -5,23 +5,16 @@ state, raw storage says what the getters say, and whatever is still open is brou
 Named after the invariants: LogReplay, OneRemoved, AuthLocality, SlotABI, Solvency, LockSound, Tally, ClaimOnce,
 SnapshotStable, NoVoteCopy, Liveness. docs/invariants.md says where each of the twenty is.
 
-Each example is a seed and as many steps as are asked for, drawn by weight: Hypothesis' own choice of rules leaves whole
-rules out of a run and makes most runs short.
-
-    WAYPOST_EXAMPLES=200 WAYPOST_STEPS=50 brownie test tests/contracts/curation/test_stateful.py
+Each example is a seed and as many steps as are asked for: see tests/support/depth.py.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 
-import hypothesis
 import pytest
 from brownie import TestToken, web3
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
 
 from offchain.hashing import keccak256
 from scripts.deploy_token_curator import deploy
@@ -29,11 +22,9 @@ from scripts.terms import DAY, HOUR, TOKEN, ListingTerms, Terms, VotingTerms
 from tests.support.curation import URI, Play, endow, salt_of
 from tests.support.curation_model import APPLIED, LISTED, NOT_LISTED, OPEN, UNIT, Model, Refused
 from tests.support.curation_replay import Decoder, Replayed
+from tests.support.depth import play_examples
 from tests.support.storage import mapping_slot
 from tests.support.wire import Reverted, Wire
-
-EXAMPLES = int(os.environ.get("WAYPOST_EXAMPLES", "6"))
-STEPS = int(os.environ.get("WAYPOST_STEPS", "40"))
 
 FIRST = Terms(
     ListingTerms(100 * TOKEN + 7, HOUR, HOUR, 2 * HOUR, DAY),
@@ -495,22 +486,10 @@ def test_the_curation_does_what_the_model_does(short_play, admin, rival, challen
     people = (admin, rival, challenger, alice, bob)
     SEEN.clear()
 
-    # Nothing would be learnt by shrinking a seed.
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        phases=(Phase.reuse, Phase.generate),
-        suppress_health_check=list(HealthCheck),
-    )
-    @hypothesis.given(st.integers(0, 2**64))
-    def example(seed):
-        snapshot = web3.provider.make_request("evm_snapshot", [])["result"]
-        try:
-            CurationMachine(short_play, people, guardian, treasury, seed).run(STEPS)
-        finally:
-            web3.provider.make_request("evm_revert", [snapshot])
-
-    example()
+    play_examples(
+        lambda seed, steps: CurationMachine(short_play, people, guardian, treasury, seed).run(steps),
+        examples=6, steps=40,
+    )  # fmt: skip
     _nothing_was_left_out()
 
 

@@ -14,11 +14,11 @@ import random
 from dataclasses import dataclass, field
 
 from brownie import chain, web3
-from brownie.test import strategy
-from hypothesis import Phase, note
+from hypothesis import note
 
 from scripts.lists import predecessors
 from tests.contracts.errors import reverts_with
+from tests.support.depth import play_examples
 from tests.support.registry import DAY, ZERO_ADDRESS, Node, Replayed, possession
 from tests.support.storage import mapping_slot, slot_number, words
 
@@ -54,31 +54,33 @@ class Model:
 class RegistryMachine:
     """Steps that providers, operators, strangers and the guardian take, rightly and wrongly."""
 
-    seed = strategy("uint256")
+    def __init__(self, registry, people, guardian, seed: int) -> None:
+        self.registry, self.people, self.guardian = registry, people, guardian
+        self.draw = random.Random(seed)
+        self.used = []
+        self.model = Model(admins={number: self.people[number - 1] for number in PROVIDERS})
+        self.model.events = 1 + 1 + len(PROVIDERS)
 
-    def __init__(cls, registry, people, guardian):  # Brownie calls it once, on the class
-        cls.registry, cls.people, cls.guardian = registry, people, guardian
-
-    def setup(self):
+    def run(self, steps: int) -> None:
+        """So many steps, everything checked after each; then the logs and the slots."""
         self.registry.createKind("pushserver", {"from": self.people[3]})
         for number in PROVIDERS:
             self.registry.createProvider(f"https://{number}.example", {"from": self.people[number - 1]})
-        self.model = Model(admins={number: self.people[number - 1] for number in PROVIDERS})
-        self.model.events = 1 + 1 + len(PROVIDERS)
-        self.used, self.taken = [], 0
         self.add(who=15, provider=1, kind=1, node=0, second=1, days=300)
         self.add(who=15, provider=1, kind=1, node=2, second=3, days=200)
         self.add(who=15, provider=2, kind=2, node=4, second=4, days=100)
+        for _ in range(steps):
+            self._step()
+            self.lists_are_the_models()
+            self.every_node_has_one_home_at_most()
+            self.one_version_per_change()
+        self.logs_and_slots_say_the_same()
 
-    def rule_step(self, seed):
-        """One step, drawn by weight. There is one rule, and the step's number is in the seed, because Hypothesis likes
-        to leave whole rules out of a run and to repeat what it drew before.
-        """
-        self.taken += 1
-        rng = random.Random(f"{seed} {self.taken}")
-        (step,) = rng.choices(list(self.WEIGHTS), self.WEIGHTS.values())
+    def _step(self) -> None:
+        """One step, drawn by weight."""
+        (step,) = self.draw.choices(list(self.WEIGHTS), self.WEIGHTS.values())
         function = getattr(self, step)
-        drawn = {name: rng.randint(*self.RANGES[name]) for name in inspect.signature(function).parameters}
+        drawn = {name: self.draw.randint(*self.RANGES[name]) for name in inspect.signature(function).parameters}
         note(f"{step} {drawn}")
         function(**drawn)
 
@@ -209,7 +211,7 @@ class RegistryMachine:
 
     # What must hold after every step.
 
-    def invariant_lists_are_the_models(self):
+    def lists_are_the_models(self):
         places = list(itertools.product(PROVIDERS, KINDS))
         pages = self.registry.nodesOf
         calls = [pages.encode_input(provider, kind, ZERO_ADDRESS, 100) for provider, kind in places]
@@ -220,14 +222,14 @@ class RegistryMachine:
                 assert info[3] == self.model.listings[name].expires_at
                 assert info[4] == self.model.generations[name]
 
-    def invariant_every_node_has_one_home_at_most(self):
+    def every_node_has_one_home_at_most(self):
         everywhere = [name for listed in self.model.lists.values() for name in listed]
         assert len(everywhere) == len(set(everywhere))
 
-    def invariant_one_version_per_change(self):
+    def one_version_per_change(self):
         assert self.registry.commitment()[0] == self.model.events
 
-    def teardown(self):
+    def logs_and_slots_say_the_same(self):
         """Logs alone give the same state; slots say what getters say."""
         state = Replayed.of(web3.eth.get_logs({"address": self.registry.address, "fromBlock": 0}))
         version, digest = self.registry.commitment()
@@ -313,10 +315,8 @@ class RegistryMachine:
         return True
 
 
-def test_the_registry_does_what_the_model_does(state_machine, registry, admin, rival, operator, stranger, guardian):
-    state_machine(
-        RegistryMachine, registry, (admin, rival, operator, stranger), guardian,
-        # The first ten examples that Hypothesis draws are short. Shrinking would take minutes and, as a step depends on
-        # its number, find little.
-        settings={"max_examples": 17, "stateful_step_count": 60, "phases": (Phase.reuse, Phase.generate)},
-    )  # fmt: skip
+def test_the_registry_does_what_the_model_does(registry, admin, rival, operator, stranger, guardian):
+    people = (admin, rival, operator, stranger)
+    play_examples(
+        lambda seed, steps: RegistryMachine(registry, people, guardian, seed).run(steps), examples=7, steps=60
+    )

@@ -1,8 +1,9 @@
 import pytest
 from brownie import accounts
 
-from scripts import providers, session
-from scripts.session import Refusal, Session, moment, sender_of, split_words
+from scripts import live, providers, session
+from scripts.session import Refusal, Session, moment, split_words
+from scripts.signers import sender_of
 
 
 def test_words_with_a_known_name_are_options():
@@ -44,7 +45,7 @@ def test_a_key_file_serves_on_local_chains_only(tmp_path, monkeypatch):
     path.write_text("0x" + "11" * 32)
 
     assert sender_of(key=path).private_key == "0x" + "11" * 32
-    monkeypatch.setattr(session, "LOCAL_CHAINS", frozenset())
+    monkeypatch.setattr(live, "LOCAL_CHAINS", frozenset())
     with pytest.raises(Refusal, match="for local chains only"):
         sender_of(key=path)
     with pytest.raises(Refusal, match="say who sends"):

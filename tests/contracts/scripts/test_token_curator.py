@@ -5,7 +5,7 @@ import json
 import pytest
 from brownie import TestToken, chain
 
-from scripts import ballot_secrets, deploy_token_curator, tcr_walkthrough, token_curator
+from scripts import ballot_secrets, deploy, deploy_token_curator, live, tcr_walkthrough, token_curator
 from scripts.ballot_secrets import Secret
 from scripts.session import Refusal
 from scripts.terms import TOKEN
@@ -154,27 +154,103 @@ def test_a_vote_changes_terms(registry, guardian, provider, admin, rival, operat
     assert play.terms.voting.quorum == 20_000 * TOKEN
 
 
-def test_the_deployment_is_recorded_beside_what_is_there(registry, contracts, tmp_path, guardian):
-    path = tmp_path / "local.json"
-    path.write_text(json.dumps({"network": "x", "chainId": chain.id, "contracts": {"NodeRegistry": {"address": "a"}}}))
+@pytest.fixture
+def record(tmp_path, guardian):
+    """A file with a registry and an owner's curator."""
+    deploy.main(record=tmp_path / "local.json", account=guardian)
+    return tmp_path / "local.json"
 
-    made = deploy_token_curator.main("by=vote", f"record={path}", account=guardian)
 
-    document = json.loads(path.read_text())["contracts"]
-    assert document["NodeRegistry"] == {"address": "a"}
-    assert document["TokenCurator"] == {"address": made.curator.address, "block": made.curator.tx.block_number}
+@pytest.fixture
+def coin(guardian):
+    return TestToken.deploy(10**9 * TOKEN, {"from": guardian})
+
+
+def test_the_deployment_is_recorded_beside_what_is_there(record, guardian):
+    before = json.loads(record.read_text())["contracts"]
+
+    made = deploy_token_curator.main("by=vote", f"record={record}", account=guardian)
+
+    after = json.loads(record.read_text())["contracts"]
+    assert {name: after[name] for name in before} == before
+    assert after["TokenCurator"]["address"] == made.curator.address
+    assert after["TokenCurator"]["block"] == made.curator.tx.block_number
     assert made.parameters.owner() == made.vote
-    path.write_text(json.dumps({"network": "x", "chainId": 1, "contracts": {}}))
+    record.write_text(json.dumps({"network": "x", "chainId": 1, "contracts": {}}))
     with pytest.raises(Refusal, match="is of chain 1"):
-        deploy_token_curator.add_record(made.contracts(), path)
+        deploy_token_curator.main(record=record, account=guardian)
 
 
-def test_a_deployment_can_be_tried_first(capsys, guardian):
+def test_a_deployment_can_be_tried_first(capsys, registry, guardian, coin):
     height = chain.height
-    assert deploy_token_curator.main("dry_run=yes", account=guardian) is None
+    assert deploy_token_curator.main("dry_run=yes", f"token={coin.address}", account=guardian) is None
     assert chain.height == height
+    said = capsys.readouterr().out
+    assert "would deploy DiscoveryLens" in said
+    assert "would let ParameterVote use the ballot box" in said
     with pytest.raises(Refusal, match="expected role or vote"):
         deploy_token_curator.main("by=lot", account=guardian)
+    with pytest.raises(Refusal, match="no token at 0x"):
+        deploy_token_curator.main(f"token={guardian}", account=guardian)
+    with pytest.raises(Refusal, match="no token at 0x"):
+        deploy_token_curator.main(f"token={registry}", account=guardian)
+
+
+class Died(BaseException):
+    """The process ended here."""
+
+
+@pytest.mark.parametrize("sent", [1, 5, 6, 8, 9])
+def test_a_deployment_that_died_anywhere_is_finished_by_running_it_again(record, coin, guardian, sent, monkeypatch):
+    """Nine transactions: five contracts, two consumers, and the terms handed over. Each in turn is the last that was
+    sent, and the process dies before it knows of it."""
+    options = {"token": coin.address, "by": "vote", "record": str(record), "account": guardian}
+    first, left = guardian.nonce, [sent]
+
+    def settle(*_):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Died
+        return original(*_)
+
+    original = live.settle
+    monkeypatch.setattr(live, "settle", settle)
+    with pytest.raises(Died):
+        deploy_token_curator.main(**options)
+    monkeypatch.undo()
+    assert guardian.nonce == first + sent
+
+    if sent == 9:
+        with pytest.raises(Refusal, match="has all of it already"):
+            deploy_token_curator.main(**options)
+    else:
+        made = deploy_token_curator.main(**options)
+        assert made.parameters.owner() == made.vote
+        assert all(made.ballot_box.consumerOf(each)[0] for each in (made.curator, made.vote))
+
+    assert guardian.nonce == first + 9
+    document = json.loads(record.read_text())
+    assert "pending" not in document
+    assert set(deploy_token_curator.NAMES) < set(document["contracts"])
+    with pytest.raises(Refusal, match="has all of it already"):
+        deploy_token_curator.main(**options)
+
+
+def test_a_deployment_is_gone_on_with_by_the_same_account_and_options(record, coin, guardian, rival, monkeypatch):
+    options = {"token": coin.address, "record": str(record)}
+
+    def die(*_):
+        raise Died
+
+    monkeypatch.setattr(live, "settle", die)
+    with pytest.raises(Died):
+        deploy_token_curator.main(**options, account=guardian)
+    monkeypatch.undo()
+
+    with pytest.raises(Refusal, match="begun by 0x"):
+        deploy_token_curator.main(**options, account=rival)
+    with pytest.raises(Refusal, match="has other arguments of its constructor"):
+        deploy_token_curator.main(**options, treasury=str(rival), account=guardian)
 
 
 def test_the_walkthrough_ends_as_it_says(capsys):

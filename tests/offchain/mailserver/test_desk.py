@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,17 @@ from offchain.mailserver.retention import Retention
 from offchain.whisper.bloom import FULL_BLOOM
 from offchain.whisper.cipher import key_from_password
 from offchain.whisper.envelope import Envelope, Fault, PowRule, mine
-from offchain.whisper.mail import Failure, HistoryRequest, SyncRequest, SyncResponse, seal_request
+from offchain.whisper.mail import (
+    Completion,
+    Failure,
+    HistoryRequest,
+    Layout,
+    SyncRequest,
+    SyncResponse,
+    decode_completion,
+    seal_request,
+)
+from offchain.whisper.sealed import AnswerOpener
 from tests.support.mailserver import DAY, MARCH, FakeTrust, MemoryArchive
 
 SERVER, CLIENT, STRANGER, OTHER_SERVER = (PrivateKey(bytes((n,)) * 32) for n in (1, 2, 3, 4))
@@ -123,6 +134,21 @@ def test_answers_a_request():
     assert isinstance(answer, Answer)
     answer.step()
     assert answer.envelopes == 1
+
+
+def test_seals_the_answer_to_the_key_that_asked_if_the_request_says_so():
+    world = World()
+    world.archive.add_many([mail(1)])
+    request = replace(REQUEST, layout=Layout.SEALED)
+    packet = seal_request(request, SERVER.public, CLIENT, world.now, pow_target=0)
+
+    answer = world.desk.answer(packet.packet, CLIENT.public, HOST)
+
+    opener = AnswerOpener(CLIENT, SERVER.public, packet.id)
+    contents = [opener.open(payload) for _, payload in answer.step()]
+    assert Envelope.decode_many(contents[0]) == [mail(1)]
+    assert isinstance(decode_completion(contents[1]), Completion)
+    assert world.desk.counts["requests for sealed answers"] == 1
 
 
 @pytest.mark.parametrize(
