@@ -373,6 +373,8 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
             "max_archive_envelopes": _positive,
             "max_message_bytes": _positive,
             "max_peers": _positive,
+            "max_waiting_requests": _positive,
+            "workers": _positive,
             "requests_per_minute": _positive,
         },
     ),
