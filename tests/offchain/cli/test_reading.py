@@ -243,6 +243,16 @@ async def test_follows_across_the_end_of_the_daemon_and_shows_each_message_once(
     assert "`waypost serve` has ended; going on" in stage.err.getvalue()
 
 
+async def test_follows_messages_as_large_as_servers_take_them(tmp_path):
+    largest = letter(0, seal_asym(CLIENT.public, b"\x01" * 1_000_000), age=10)
+    async with daemon(tmp_path, FakeServer(1, [largest])) as stage:
+        with Coverage(":memory:") as coverage:
+            async with following(stage, coverage) as out:
+                await until(lambda: out.texts())
+
+    assert out.texts() == ["\x01" * 1_000_000]
+
+
 async def test_a_request_that_the_daemon_refuses_is_not_repeated(tmp_path):
     async with daemon(tmp_path, FakeServer(1)) as stage:
         wanted = Wanted(("talk",), 4_000_000_000, 4_000_000_001)

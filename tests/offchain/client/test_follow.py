@@ -153,6 +153,17 @@ def test_remembers_only_what_may_come_again():
     assert len(follow._seen) <= SETTLING / SWEEP_INTERVAL + 2
 
 
+def test_a_long_history_is_not_remembered_envelope_by_envelope():
+    follow = following(START - 100_000)
+    held = [sent(START - 100_000 + 20 * number, number) for number in range(5_000)]
+
+    new, _, _ = read(follow, START, held, fails_after=3_000)
+    rest, _, _ = read(follow, START + 2, held)
+
+    assert [*new, *rest] == held
+    assert len(follow._seen) <= SETTLING / 20 + 1
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_whatever_fails_and_however_late_it_arrives_everything_comes_once(data):
