@@ -17,7 +17,7 @@ from offchain.cli.main import main
 from offchain.cli.output import Output
 from offchain.cli.reading import Following, Keys, Wanted, fetch_all, fill_all, gaps_of
 from offchain.cli.settings import load
-from offchain.client import follow
+from offchain.client import follow, mailbox
 from offchain.client.coverage import SETTLING, Coverage
 from offchain.client.keyring import PersonalKey, topic_of_name
 from offchain.errors import ConnectionLost
@@ -174,6 +174,34 @@ async def test_the_cross_check_names_the_server_that_withheld(tmp_path):
     assert document["checked"]["second"] == ["0x" + honest.node_id.hex()]
     assert document["checked"]["withheld"] == ["0x" + each.hash.hex() for each in letters[2:]]
     assert texts([document]) == [f"letter {number}" for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("servers", "code", "said"),
+    [
+        ((6, 6), 0, "withheld nothing"),
+        ((2, 6), 3, "4 envelopes that"),
+        ((6,), 1, "not compared"),
+    ],
+    ids=("the same", "withheld", "nobody to compare with"),
+)
+async def test_the_exit_code_says_what_a_comparison_found(tmp_path, monkeypatch, capsys, servers, code, said):
+    monkeypatch.setattr(mailbox, "CHECK_WAIT", 0.1)
+    letters = old_letters()
+    fakes = [FakeServer(number, letters[:count]) for number, count in enumerate(servers, 1)]
+    async with daemon(tmp_path, *fakes) as stage:
+        links = stage.setting.pool.links
+        stage.setting.pool.pick = lambda exclude=(): next(
+            (each for each in sorted(links(), key=lambda one: one[0] != fakes[0].node_id) if each[0] not in exclude),
+            None,
+        )
+        arguments = ["mail", "fetch", "--home", str(tmp_path), "--topic", "talk", "--since", "1h", "--check"]
+        ended = await asyncio.to_thread(main, arguments)
+
+    assert ended == code
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.out.count("letter") == 6
 
 
 class Watched(io.StringIO):
