@@ -37,7 +37,7 @@ FAILURES_BEFORE_GRAYLIST = 3
 LONGEST_GRAYLIST = 3_600.0
 
 AFTER_RESTART = 2.0
-"""Seconds that others have, after a restart, before a node that failed earlier is tried because nobody else is ready."""
+"""Seconds that others have after a restart before a node that failed earlier is tried for want of another."""
 
 SETTLED = 60.0
 """Seconds after which a connection counts as a success when it is lost."""

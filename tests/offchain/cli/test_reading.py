@@ -276,7 +276,7 @@ async def test_follows_messages_as_large_as_servers_take_them(tmp_path):
     async with daemon(tmp_path, FakeServer(1, [largest])) as stage:
         with Coverage(":memory:") as coverage:
             async with following(stage, coverage) as out:
-                await until(lambda: out.texts())
+                await until(out.texts)
 
     assert out.texts() == ["\x01" * 1_000_000]
 
