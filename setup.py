@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the loops of a backfill in C. Without a compiler the installation goes on without."""
+"""What pyproject.toml cannot say: loops of a backfill in C. Without a C compiler the installation goes on without."""
 
 from setuptools import Extension, setup
 
