@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 .PHONY: setup networks
 setup: .setup/python .setup/npm .setup/solc networks .setup/contracts ## Everything below; each step only when its inputs changed
 
-.setup/python: requirements.txt setup/bootstrap.txt pyproject.toml setup/python.sh
+.setup/python: requirements.txt setup/bootstrap.txt pyproject.toml setup.py setup/python.sh offchain/chain/_native.c
 	@mkdir -p .setup
 	PYTHON=$(PYTHON) setup/python.sh $(VENV)
 	@touch $@
@@ -45,8 +45,10 @@ networks: .setup/python
 ## The main job
 
 .PHONY: demo
-demo: setup ## The whole story on one machine: chain, servers, sender, client; ARGS="--input FILE" and others
-	waypost demo $(ARGS)
+CURATION ?= owner
+
+demo: setup ## The whole story on one machine; CURATION=token: a list that token holders curate; ARGS="--input FILE" and others
+	waypost demo --curation $(CURATION) $(ARGS)
 
 ## Checks
 
@@ -59,8 +61,9 @@ test-offchain: setup ## Unit and property tests: no chain, no network
 test-contracts: setup ## Contracts under Brownie on a local chain
 	brownie test
 
-test-deep: setup ## The contracts against their models at length: 200 examples of 50 steps
+test-deep: setup ## Contracts and trusted set against their models at length
 	WAYPOST_EXAMPLES=200 WAYPOST_STEPS=50 brownie test $(wildcard tests/contracts/*/test_stateful*.py)
+	WAYPOST_EXAMPLES=300 WAYPOST_STEPS=50 $(PYTEST) -q tests/offchain/trust/test_model.py
 
 test-system: setup ## A chain, nodes and a client; foreign implementations as peers
 	$(PYTEST) -q -rs tests/system tests/interop
@@ -94,6 +97,20 @@ BENCHES := $(filter-out bench/_%.py bench/gas.py,$(wildcard bench/*.py))
 
 bench: setup ## Every benchmark; ARGS=--json for one document each
 	@for each in $(BENCHES); do $(BIN)/python $$each $(ARGS) || exit 1; done
+
+.PHONY: load
+load: setup ## 500 clients for 5 minutes, then 2,000 idle connections, on 10 million envelopes; ends with an error if one is missing
+	$(BIN)/python bench/load.py --envelopes 10000000 --seconds 300 --idle 2000 --idle-seconds 30 --cache build/bulk $(ARGS)
+
+CHAOS_MINUTES ?= 5
+
+.PHONY: chaos
+chaos: setup ## Mail servers among faults for CHAOS_MINUTES (5); ends with an error if an envelope is lost
+	$(BIN)/python -m tests.support.chaos --minutes $(CHAOS_MINUTES) $(ARGS)
+
+.PHONY: day
+day: setup ## A day of 864,000 envelopes in some minutes; ends with an error if one is lost, or memory grows
+	$(BIN)/python -m tests.support.day $(ARGS)
 
 SOAK_MINUTES ?= 30
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,9 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench._report import Figure, report
-from offchain.config import MailserverConfig
+from bench._server import KEY, running
 from offchain.keys import PrivateKey
-from offchain.mailserver.server import Mailserver
 from offchain.rlpx import peer as rlpx
 from offchain.whisper.envelope import Envelope, mine
 from offchain.whisper.mail import Completion, HistoryRequest, decode_completion, seal_request
@@ -32,33 +29,8 @@ from offchain.whisper.protocol import SHH, Acknowledged, Code, Extension, ShhPee
 
 SIZE = 500
 TOPIC = b"mail"
-SERVER = PrivateKey(b"\x01" * 32)
 PACED_SECONDS = 4
 STATUS = Status(light=True, confirmations=True)
-
-
-class Nobody:
-    """Trusts no other server."""
-
-    def is_trusted(self, kind: str, node_id: bytes) -> bool:
-        return False
-
-    def why(self, kind: str, node_id: bytes) -> str:
-        return "this is a benchmark"
-
-
-async def serve(folder: str) -> None:
-    """The server's process."""
-    config = MailserverConfig(
-        Path(folder),
-        min_pow=0.0,
-        envelopes_per_second=1e9,
-        requests_per_minute=10**6,
-        requests_per_minute_per_address=10**9,
-    )
-    async with Mailserver(SERVER, config, Nobody()) as server:
-        print(json.dumps({"port": server.port}), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
 
 
 class Client:
@@ -71,7 +43,7 @@ class Client:
     @classmethod
     async def connect(cls, port: int, rng: random.Random) -> Client:
         key = PrivateKey(rng.randbytes(32))
-        return cls(key, await ShhPeer.start(await rlpx.connect(key, SERVER.public, "127.0.0.1", port, [SHH]), STATUS))
+        return cls(key, await ShhPeer.start(await rlpx.connect(key, KEY.public, "127.0.0.1", port, [SHH]), STATUS))
 
     async def post(self, envelopes: list[Envelope]) -> None:
         """Send, and wait until all is stored."""
@@ -91,7 +63,7 @@ class Client:
         cursor = b""
         for _ in range(pages):
             request = HistoryRequest(lower, upper, None, (TOPIC,), limit, cursor)
-            sealed = seal_request(request, SERVER.public, self.key, time.time())
+            sealed = seal_request(request, KEY.public, self.key, time.time())
             await self.shh.send(Code.HISTORY_REQUEST, sealed.packet)
             async for event in self.shh:
                 if not isinstance(event, Extension):
@@ -189,25 +161,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--envelopes", type=int, default=20_000)
     parser.add_argument("--clients", type=int, default=500)
-    parser.add_argument("--serve", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve(options.serve))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        server = subprocess.Popen(
-            [sys.executable, __file__, "--serve", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            port = json.loads(server.stdout.readline())["port"]
-            rng = random.Random(options.seed)
-            figures = asyncio.run(measure(port, options.envelopes, options.clients, rng))
-        finally:
-            server.stdin.close()
-            server.wait(10)
-            server.stdout.close()
+    bounds = {
+        "min_pow": 0.0,
+        "envelopes_per_second": 1e9,
+        "requests_per_minute": 10**6,
+        "requests_per_minute_per_address": 10**9,
+    }
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), **bounds) as server:
+        rng = random.Random(options.seed)
+        figures = asyncio.run(measure(server.port, options.envelopes, options.clients, rng))
     report(f"{options.envelopes:,} envelopes of {SIZE} bytes from a mail server", figures, options.json)
 
 

@@ -23,6 +23,7 @@ from offchain.whisper import cipher
 from offchain.whisper.bloom import merge, topic_bloom
 from offchain.whisper.envelope import Envelope, PowRule, encode_many, mine
 from offchain.whisper.protocol import EnvelopesReceived, ShhSession, Status
+from offchain.whisper.sealed import AnswerOpener, AnswerSealer
 
 NOW = 1_700_000_000
 MIN_POW = 0.002
@@ -107,6 +108,18 @@ def opener(open_one: Callable[[bytes], object], sealed: list[bytes]) -> Callable
     return work
 
 
+def answer(client: PrivateKey, server: PrivateKey, content: bytes, count: int) -> Callable[[], int]:
+    """Seal one packet of an answer and open it again."""
+
+    def work() -> int:
+        sealed = AnswerSealer(server, client.public, bytes(32)).seal(content)
+        if AnswerOpener(client, server.public, bytes(32)).open(sealed) != content:
+            raise SystemExit("an answer was changed")
+        return count
+
+    return work
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -134,10 +147,12 @@ def main() -> None:
             [cipher.seal_asym(reader.public, text, signer) for _ in range(200)],
         ),
     }
+    part = encode_many(made[:256])
     figures = {
         "judged": Figure(rate(lambda: judge(session, packet, COUNT)), "envelopes/s"),
         "on one connection": Figure(rate(carried(rng, made)), "envelopes/s", ">= 20000"),
         **{f"opened, {name}": Figure(rate(work), "messages/s") for name, work in sealed.items()},
+        "in sealed answers": Figure(rate(answer(reader, signer, part, 256)), "envelopes/s"),
         "sealed, shared key": Figure(rate(opener(lambda data: cipher.seal_sym(key, data), [text] * 500)), "messages/s"),
         "mined, leading zeros": Figure(rate(attempts(PowRule.LEADING), 2 * SECONDS), "hashes/s"),
         "mined, trailing zeros": Figure(rate(attempts(PowRule.TRAILING), 2 * SECONDS), "hashes/s"),

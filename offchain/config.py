@@ -92,8 +92,20 @@ class DiscoveryConfig:
     advertised_ip: str | None = None
     """Address to name in the record; None takes `host` if it is a usable address, else what peers see."""
 
+    advertised_ip6: str | None = None
+    """IPv6 address to name beside it, where `host` is "::" and both families are used; None takes what peers see."""
+
     protocol_id: bytes = b"discv5"
     """Six bytes; another value makes an isolated network."""
+
+    allow: tuple[str, ...] = ()
+    """Networks ("192.0.2.0/24") and node ids to deal with; none means everybody."""
+
+    deny: tuple[str, ...] = ()
+    """Networks and node ids never to deal with."""
+
+    database: Path | None = None
+    """SQLite file of the nodes that answered, to start from next time; None keeps none."""
 
     lan: bool = False
     """Accept records with private and loopback addresses, and do not limit nodes per subnet: for one machine or LAN."""
@@ -110,8 +122,13 @@ class MailserverConfig:
     """PostgreSQL to keep the archive in instead, as postgresql://user@host/database; several servers may share it."""
 
     host: str = "127.0.0.1"
+    """Address to listen on, or several with commas between them: "0.0.0.0,::" is all of IPv4 and IPv6."""
+
     port: int = 0
     """TCP port; 0 takes a free one."""
+
+    workers: int = 1
+    """Processes that serve clients on the port; the first one also writes the archive and relays."""
 
     min_pow: float = 0.002
     """Proof of work below which envelopes are refused."""
@@ -122,12 +139,18 @@ class MailserverConfig:
     max_archive_bytes: int = 10 * 1024**3
     """Oldest days go when the archive grows beyond this."""
 
+    max_archive_envelopes: int | None = None
+    """Or beyond this number; None for no such bound."""
+
     max_message_bytes: int = 1024 * 1024
     """Largest message taken from a peer."""
 
     max_peers: int = 1_000
     requests_per_minute: int = 600
     """History requests a peer may make."""
+
+    max_waiting_requests: int = 1_000
+    """Requests of all peers that wait for their turn; who comes then is told to try again."""
 
     requests_per_minute_per_address: int = 60_000
     """History requests that may come from one address (of IPv6: one /64), shared by whoever is behind it."""
@@ -149,6 +172,11 @@ class MailserverConfig:
 
     password_requests: bool = False
     """Also answer requests encrypted with the public default password, for old clients."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses to listen on."""
+        return tuple(each.strip() for each in self.host.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +212,9 @@ class ClientConfig:
 
     graylist: float = 30.0
     """How long a node that failed is avoided at first; doubles up to an hour."""
+
+    health: Path | None = None
+    """File in which failures are remembered over restarts; None forgets them."""
+
+    sealed_answers: bool = False
+    """Mail servers must encrypt history to our key: those that can't, all but Waypost's, are not used."""

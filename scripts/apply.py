@@ -20,10 +20,16 @@ import inspect
 import json
 from pathlib import Path
 
-from scripts import curator, kinds, nodes, providers
+from scripts import curator, kinds, nodes, providers, token_curator
 from scripts.session import Refusal, Session, command, yes
 
-MODULES = {"curator": curator, "kinds": kinds, "nodes": nodes, "providers": providers}
+MODULES = {
+    "curator": curator,
+    "kinds": kinds,
+    "nodes": nodes,
+    "providers": providers,
+    "token_curator": token_curator,
+}
 
 
 @command

@@ -1,10 +1,11 @@
 """What survives the end of the process: SQLite, one writer, one transaction for each step.
 
     meta      whose facts these are, and up to which block they are proven
-    tables    the base of the ledger: listings, removals, verdicts, providers, kinds, operators, enrs
+    layer     the base of the ledger, in layers of which each says what it changed in those before it
     pending   what came after it, as logs: final chunks that are not proven yet, and blocks that may be reorganised away
 
-Nodes that were listed together and expire together are one row: a batch costs what one node would.
+A layer is one row however much is in it, so that a long backfill is written as fast as its bytes; small ones are joined
+as they come, so that there are few.
 
 A step is in the database completely or not at all, whenever the process is killed; the position of the follower and
 the facts it has seen are written together. A file that belongs to something else is refused, never overwritten.
@@ -12,50 +13,42 @@ the facts it has seen are written together. A file that belongs to something els
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-import struct
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import cramjam
 import msgspec
 
+from offchain.chain import layers
 from offchain.chain.commitment import Commitment
-from offchain.chain.events import PlainLog, RemovalReason, VerdictStatus
-from offchain.chain.facts import Enr, Facts, Listing, Origin, Provider, Removal, Settings, Verdict
+from offchain.chain.events import PlainLog
+from offchain.chain.facts import TABLES, Facts
 from offchain.chain.header import Header
-from offchain.chain.ledger import Absorbed, Block, Chunk
+from offchain.chain.ledger import Block, Chunk, merge
 from offchain.errors import StorageError
-from offchain.types import Address, Kind, KindId, NodeAddress, NodeId, ProviderId
+from offchain.types import Address
+
+log = logging.getLogger("offchain.chain")
 
 APPLICATION_ID: Final = 0x57595054
 """SQLite's mark for whose file it is: "WYPT"."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE listing (block INTEGER, log_index INTEGER, expires_at INTEGER, provider INTEGER NOT NULL,
-  kind INTEGER NOT NULL, tx BLOB NOT NULL, nodes BLOB NOT NULL, PRIMARY KEY (block, log_index, expires_at))
-  WITHOUT ROWID;
-CREATE TABLE removal (node BLOB PRIMARY KEY, node_id BLOB NOT NULL, reason INTEGER NOT NULL, provider INTEGER NOT NULL,
-  kind INTEGER NOT NULL, block INTEGER NOT NULL, log_index INTEGER NOT NULL, tx BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE verdict (curator BLOB, provider INTEGER, kind INTEGER, status INTEGER NOT NULL, until BLOB NOT NULL,
-  weight BLOB NOT NULL, block INTEGER NOT NULL, tx BLOB NOT NULL, PRIMARY KEY (curator, provider, kind)) WITHOUT ROWID;
-CREATE TABLE provider (id INTEGER PRIMARY KEY, admin BLOB NOT NULL, pending_admin BLOB NOT NULL, uri TEXT NOT NULL,
-  block INTEGER NOT NULL, tx BLOB NOT NULL);
-CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
-CREATE TABLE operator (provider INTEGER, account BLOB, PRIMARY KEY (provider, account)) WITHOUT ROWID;
-CREATE TABLE enr (node BLOB PRIMARY KEY, seq BLOB NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE layer (last INTEGER PRIMARY KEY, entries INTEGER NOT NULL, facts BLOB NOT NULL);
 CREATE TABLE pending (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, chunk INTEGER NOT NULL, header BLOB,
   logs BLOB NOT NULL);
 """
-_CONTENT: Final = (
-    "listing", "removal", "verdict", "provider", "kind", "operator", "enr", "pending"
-)  # fmt: skip
+
+JOINED: Final = 256 * 1024
+"""Bytes from which a layer is not joined with those after it until the database is opened again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +85,6 @@ class Saved:
     blocks: list[tuple[Header, tuple[PlainLog, ...]]] = field(default_factory=list)
     code_hash: bytes | None = None
 
-
-_Row = tuple[int, int, int]
-"""Which nodes stand together: block and index of the log that listed them, and when they expire."""
 
 _logs_encoder = msgspec.msgpack.Encoder()
 _logs_decoder = msgspec.msgpack.Decoder(tuple[PlainLog, ...])
@@ -134,7 +124,7 @@ class Checkpoint:
         with self._errors():
             try:
                 return self._load()
-            except (msgspec.DecodeError, ValueError, TypeError, KeyError, OverflowError) as error:
+            except (msgspec.DecodeError, cramjam.DecompressionError, ValueError, TypeError, KeyError) as error:
                 raise StorageError(f"{self.path} is damaged ({error}); delete it to synchronise again") from error
 
     def base_header(self) -> Header | None:
@@ -149,28 +139,22 @@ class Checkpoint:
         """Keep final blocks whose logs are not proven yet; `header` is of the last of them."""
         encoded = None if header is None else _header_out(header)
         with self._transaction():
-            self._insert_pending([(chunk.first, chunk.last, 1, encoded, _logs_encoder.encode(chunk.logs))])
+            self._insert_pending([(chunk.first, chunk.last, 1, encoded, _logs_out(chunk.logs))])
 
     def switch(self, above: int, added: Sequence[Block]) -> None:
         """Forget the blocks above a height, and keep others."""
         with self._transaction():
             self._db.execute("DELETE FROM pending WHERE first > ?", (above,))
             self._insert_pending(
-                (
-                    block.header.number,
-                    block.header.number,
-                    0,
-                    _header_out(block.header),
-                    _logs_encoder.encode(block.logs),
-                )
+                (block.header.number, block.header.number, 0, _header_out(block.header), _logs_out(block.logs))
                 for block in added
             )
 
-    def prove(self, absorbed: Absorbed | None, base: Header, commitment: Commitment, proven: Proven) -> None:
+    def prove(self, absorbed: Facts | None, base: Header, commitment: Commitment, proven: Proven) -> None:
         """Write what the base took in, drop what is pending up to the base block, and say what is proven."""
         with self._transaction():
             if absorbed is not None:
-                self._absorb(absorbed)
+                self._append(absorbed, base.number)
                 self._db.execute("DELETE FROM pending WHERE last <= ?", (base.number,))
                 self._put("base", _header_out(base))
                 self._put("commitment", commitment.word)
@@ -224,7 +208,7 @@ class Checkpoint:
 
     def _check_identity(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        if not 1 <= version <= SCHEMA_VERSION:
             raise StorageError(f"{self.path} has schema {version}, expected {SCHEMA_VERSION}; delete it to start again")
         meta = self._meta()
         expected = {
@@ -238,15 +222,20 @@ class Checkpoint:
                     f"{self.path} holds another history: its {key} is {_shown(meta.get(key))}, "
                     f"expected {_shown(value)}; name another file, or delete this one"
                 )
+        if version < SCHEMA_VERSION:
+            log.warning("%s has the older schema %d: it is emptied and synchronised again", self.path, version)
+            for (table,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                self._db.execute(f'DROP TABLE "{table}"')
+            self._create()
+            return
         stored = meta.get("curators", b"")
         known = {Address(stored[at : at + 20]) for at in range(0, len(stored), 20)}
         if not self._identity.curators <= known:
             # The verdicts of a curator that is new here lie in blocks that were passed: read them again.
-            for table in _CONTENT:
-                self._db.execute(f"DELETE FROM {table}")
-            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven', 'settings')")
-        for curator in known - self._identity.curators:
-            self._db.execute("DELETE FROM verdict WHERE curator = ?", (curator,))
+            self._db.execute("DELETE FROM layer")
+            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven')")
+        if gone := known - self._identity.curators:
+            self._drop_curators(gone)
         if known != self._identity.curators:
             # Pending logs may be of curators that no longer count; they are fetched again.
             self._db.execute("DELETE FROM pending")
@@ -277,9 +266,14 @@ class Checkpoint:
             saved.commitment = Commitment.from_word(meta["commitment"])
         if "proven" in meta:
             saved.proven = msgspec.msgpack.decode(meta["proven"], type=Proven)
-        self._load_facts(saved.base, meta)
+        entries = 0
+        for count, encoded in self._db.execute("SELECT entries, facts FROM layer ORDER BY last"):
+            saved.base.absorb(_layer_in(encoded))
+            entries += count
+        if entries > 2 * _entries(saved.base) + 1_000:
+            self._join_all(saved.base)
         for first, last, is_chunk, header, logs in self._db.execute("SELECT * FROM pending ORDER BY first"):
-            decoded = _logs_decoder.decode(logs)
+            decoded = _logs_in(logs)
             if is_chunk:
                 saved.chunks.append(Chunk(first, last, decoded))
                 saved.chunks_header = None if header is None else _header_in(header)
@@ -287,122 +281,36 @@ class Checkpoint:
                 saved.blocks.append((_header_in(header), decoded))
         return saved
 
-    def _load_facts(self, facts: Facts, meta: dict[str, bytes]) -> None:
-        rows = self._db.execute
-        listings = facts.listings
-        for block, index, expires_at, provider, kind, tx, nodes in rows("SELECT * FROM listing"):
-            origin = Origin(provider, kind, block, index, tx)
-            for node_id in split(nodes):
-                listings[NodeAddress(node_id[12:])] = Listing(node_id, expires_at, origin)
-        facts.removals = {
-            node: Removal(node_id, RemovalReason(reason), Origin(provider, kind, block, index, tx))
-            for node, node_id, reason, provider, kind, block, index, tx in rows("SELECT * FROM removal")
-        }
-        facts.verdicts = {
-            (curator, provider, kind): Verdict(
-                VerdictStatus(status), int.from_bytes(until, "big"), int.from_bytes(weight, "big"), block, tx
-            )
-            for curator, provider, kind, status, until, weight, block, tx in rows("SELECT * FROM verdict")
-        }
-        facts.providers = {
-            ProviderId(key): Provider(admin, pending, uri, block, tx)
-            for key, admin, pending, uri, block, tx in rows("SELECT * FROM provider")
-        }
-        facts.kinds = {KindId(key): Kind(name) for key, name in rows("SELECT * FROM kind")}
-        facts.operators = dict.fromkeys(rows("SELECT * FROM operator"), True)
-        facts.enrs = {node: Enr(int.from_bytes(seq, "big"), record) for node, seq, record in rows("SELECT * FROM enr")}
-        if "settings" in meta:
-            facts.settings_here = msgspec.msgpack.decode(meta["settings"], type=Settings)
+    def _append(self, layer: Facts, last: int) -> None:
+        """Put a layer on top. Smaller ones below it are joined with it: so each entry is rewritten a few times only."""
+        encoded = _layer_out(layer)
+        size = len(encoded)
+        for below, length in self._db.execute("SELECT last, length(facts) FROM layer ORDER BY last DESC").fetchall():
+            if length >= min(2 * size, JOINED):
+                break
+            joined = _layer_in(self._db.execute("SELECT facts FROM layer WHERE last = ?", (below,)).fetchone()[0])
+            merge(joined, layer)
+            self._db.execute("DELETE FROM layer WHERE last = ?", (below,))
+            layer, size = joined, size + length
+            encoded = b""
+        encoded = encoded or _layer_out(layer)
+        self._db.execute("INSERT OR REPLACE INTO layer VALUES (?, ?, ?)", (last, _entries(layer), encoded))
 
-    def _absorb(self, absorbed: Absorbed) -> None:
-        layer, many = absorbed.layer, self._db.executemany
-        self._absorb_listings(absorbed)
-        many(
-            "INSERT OR REPLACE INTO removal VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (node, each.node_id, int(each.reason), at.provider, at.kind, at.block, at.log_index, at.tx)
-                for node, each in layer.removals.items()
-                if each is not None and (at := each.origin)
-            ],
-        )
-        many(
-            "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    *key,
-                    int(each.status),
-                    each.until.to_bytes(8, "big"),
-                    each.weight.to_bytes(16, "big"),
-                    each.block,
-                    each.tx,
-                )
-                for key, each in layer.verdicts.items()
-                if each is not None
-            ],
-        )
-        many(
-            "INSERT OR REPLACE INTO provider VALUES (?, ?, ?, ?, ?, ?)",
-            [(key, *provider) for key, provider in layer.providers.items() if provider is not None],
-        )
-        many("INSERT OR REPLACE INTO kind VALUES (?, ?)", layer.kinds.items())
-        many("INSERT OR REPLACE INTO operator VALUES (?, ?)", [key for key, yes in layer.operators.items() if yes])
-        many(
-            "DELETE FROM operator WHERE provider = ? AND account = ?",
-            [key for key, yes in layer.operators.items() if not yes],
-        )
-        many(
-            "INSERT OR REPLACE INTO enr VALUES (?, ?, ?)",
-            [(node, enr.seq.to_bytes(8, "big"), enr.record) for node, enr in layer.enrs.items() if enr is not None],
-        )
-        if layer.settings_here is not None:
-            self._put("settings", msgspec.msgpack.encode(layer.settings_here))
+    def _join_all(self, base: Facts) -> None:
+        """Write one layer in place of all: most of what they say is no longer so."""
+        with self._transaction():
+            last = self._db.execute("SELECT max(last) FROM layer").fetchone()[0]
+            self._db.execute("DELETE FROM layer")
+            self._db.execute("INSERT INTO layer VALUES (?, ?, ?)", (last, _entries(base), _layer_out(base)))
 
-    def _absorb_listings(self, absorbed: Absorbed) -> None:
-        """Rewrite the rows of nodes that were, or now are, listed and expire together."""
-        came: dict[_Row, list[NodeId]] = {}
-        origins: list[Origin] = []
-        last: Origin | None = None
-        row, nodes = (0, 0, 0), []
-        for entry in absorbed.layer.listings.values():
-            if entry is None:
-                continue
-            if entry.origin is not last or row[2] != entry.expires_at:
-                last = entry.origin
-                row = (last.block, last.log_index, entry.expires_at)
-                if row in came:
-                    nodes = came[row]
-                else:
-                    nodes = came[row] = []
-                    origins.append(last)
-            nodes.append(entry.node_id)
-        rows = list(zip(came, origins, strict=True))
-        if self._db.execute("SELECT EXISTS (SELECT 1 FROM listing)").fetchone()[0]:
-            self._merge_rows(absorbed.replaced, came)
-        self._db.executemany(
-            "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(*each, origin.provider, origin.kind, origin.tx, b"".join(came[each])) for each, origin in rows],
-        )
-
-    def _merge_rows(self, replaced: Iterable[Listing], came: dict[_Row, list[NodeId]]) -> None:
-        left: dict[_Row, set[NodeId]] = defaultdict(set)
-        for listing in replaced:
-            left[listing.origin.block, listing.origin.log_index, listing.expires_at].add(listing.node_id)
-        for row in left.keys() | came.keys():
-            self._merge_row(row, left.get(row, set()), came)
-
-    def _merge_row(self, row: _Row, left: set[NodeId], came: dict[_Row, list[NodeId]]) -> None:
-        """Take nodes that left out of a row in the table, and put the others of that row with those that come."""
-        where = "WHERE block = ? AND log_index = ? AND expires_at = ?"
-        found = self._db.execute(f"SELECT nodes FROM listing {where}", row).fetchone()
-        if found is None:
-            return
-        stay = [node_id for node_id in split(found[0]) if node_id not in left]
-        if row in came:
-            came[row][:0] = stay
-        elif stay:
-            self._db.execute(f"UPDATE listing SET nodes = ? {where}", (b"".join(stay), *row))
-        else:
-            self._db.execute(f"DELETE FROM listing {where}", row)
+    def _drop_curators(self, gone: Set[Address]) -> None:
+        """Forget the verdicts of curators."""
+        for last, encoded in self._db.execute("SELECT last, facts FROM layer").fetchall():
+            layer = _layer_in(encoded)
+            kept = {key: verdict for key, verdict in layer.verdicts.items() if key[0] not in gone}
+            if len(kept) < len(layer.verdicts):
+                layer.verdicts = kept
+                self._db.execute("UPDATE layer SET facts = ? WHERE last = ?", (_layer_out(layer), last))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -446,12 +354,25 @@ _MEANINGS: Final = {
 }
 
 
-def split(nodes: bytes) -> tuple[NodeId, ...]:
-    """The ids in a row of listings; ValueError if they are not whole."""
-    count, rest = divmod(len(nodes), 32)
-    if rest:
-        raise ValueError(f"found {len(nodes)} bytes of node ids")
-    return struct.unpack("32s" * count, nodes) if count > 1 else (NodeId(nodes),)
+def _entries(layer: Facts) -> int:
+    """How much a layer says."""
+    return sum(len(getattr(layer, table)) for table in TABLES)
+
+
+def _layer_out(layer: Facts) -> bytes:
+    return bytes(cramjam.snappy.compress_raw(layers.encode(layer)))
+
+
+def _layer_in(blob: bytes) -> Facts:
+    return layers.decode(bytes(cramjam.snappy.decompress_raw(blob)))
+
+
+def _logs_out(logs: tuple[PlainLog, ...]) -> bytes:
+    return bytes(cramjam.snappy.compress_raw(_logs_encoder.encode(logs)))
+
+
+def _logs_in(blob: bytes) -> tuple[PlainLog, ...]:
+    return _logs_decoder.decode(cramjam.snappy.decompress_raw(blob))
 
 
 def _header_out(header: Header) -> bytes:

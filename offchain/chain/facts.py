@@ -40,7 +40,7 @@ class FactsError(DecodeError):
     """An event contradicts those before it: the contract cannot have emitted both."""
 
 
-class Origin(msgspec.Struct, frozen=True, gc=False):
+class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where and by whom something was said."""
 
     provider: ProviderId
@@ -253,6 +253,10 @@ class Facts:
     def base(self) -> Facts:
         """The lowest layer."""
         return self._layers()[-1]
+
+    def all_below(self) -> tuple[Facts, ...]:
+        """The layers below this one, from the next one down."""
+        return self._chain[1:]
 
     def relisted(self) -> set[NodeAddress]:
         """The nodes whose listing in the base is not what this layer sees."""

@@ -15,8 +15,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from offchain.chain.commitment import Commitment, advance_all
-from offchain.chain.events import Event, NodesAdded, NodesRemoved, NodesRenewed, PlainLog, VerdictChanged, decode
-from offchain.chain.facts import Facts, Listing
+from offchain.chain.events import (
+    Event,
+    NodesAdded,
+    NodesRemoved,
+    NodesRenewed,
+    PlainLog,
+    VerdictChanged,
+    decode,
+)
+from offchain.chain.facts import Facts
+from offchain.chain.folding import fold
 from offchain.chain.header import Header
 from offchain.errors import DecodeError
 from offchain.types import Address, NodeAddress, ProviderId
@@ -44,15 +53,6 @@ class Block:
     events: tuple[Event, ...]
     commitment: Commitment
     """After it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Absorbed:
-    """What the base took in: for a checkpoint to write down."""
-
-    layer: Facts
-    replaced: tuple[Listing, ...]
-    """Listings of the base that the layer changed or took away, as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,7 @@ class Ledger:
             raise ValueError(f"found a chunk from {chunk.first}, expected one from {self.stage_block + 1}")
         commitment = self.check(chunk.logs, chunk.first, chunk.last, self.stage_commitment)
         layer = Facts(self.stage)
-        for log in chunk.logs:
-            layer.apply(decode(log))
+        fold(layer, chunk.logs)
         merge(self.stage, layer)
         self.stage_block, self.stage_commitment = chunk.last, commitment
 
@@ -171,13 +170,13 @@ class Ledger:
             self._adopt(self.stage_block + len(kept))
         return touched_by(event for block in gone for event in block.events) | touched_by(events)
 
-    def proven(self, number: int, final: int) -> tuple[Touched, Absorbed | None]:
+    def proven(self, number: int, final: int) -> tuple[Touched, Facts | None]:
         """The commitment after block `number` is proven, and blocks up to `final` stay.
 
-        What it touched, and what the base took in, None if it did not move.
+        What it touched, and the layer that the base took in, for a checkpoint to write down; None if it did not move.
         """
         touched = self._between(self.adopted_block, number)
-        absorbed: Absorbed | None = None
+        absorbed: Facts | None = None
         if number >= self.stage_block:
             if self.base_block < self.stage_block:
                 touched = EVERYTHING
@@ -191,9 +190,7 @@ class Ledger:
                 self.stage_commitment = self.blocks[count - 1].commitment
                 self.blocks = self.blocks[count:]
             if self.base_block != self.stage_block:
-                known = self.base.listings
-                replaced = (known.get(node) for node in layer.listings) if known else ()
-                absorbed = Absorbed(layer, tuple([each for each in replaced if each is not None]))
+                absorbed = layer
             self.base.absorb(layer)
             self.base_block, self.base_commitment = self.stage_block, self.stage_commitment
             self.stage = Facts(self.base)

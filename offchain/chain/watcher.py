@@ -550,7 +550,7 @@ class Watcher:
         at = now if self.config.finality == "latest" else min(now, float(target.timestamp))
         self.proven = Proven(target.number, target.hash, at)
         self._proved_at = now
-        if absorbed is not None and len(absorbed.layer.listings) > LARGE_LAYER:
+        if absorbed is not None and len(absorbed.listings) > LARGE_LAYER:
             await asyncio.to_thread(
                 self._checkpoint.prove, absorbed, self.final, self.ledger.base_commitment, self.proven
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,18 +52,28 @@ def ready_line(output: Output, record: Enr, text: str, **more: object) -> None:
 
 
 def run_plain_node(
-    output: Output, settings: Settings, key_path: Path | None, kinds: tuple[Kind, ...], tcp: int | None
+    output: Output, settings: Settings, key_path: Path | None, kinds: tuple[Kind, ...], tcp: int | None, http: bool
 ) -> None:
-    """`waypost node run`."""
+    """`waypost node run`; with its local interface if that is wanted."""
     from offchain.node import open_discovery
 
     config = replace(settings.discovery(), kinds=kinds, tcp=tcp)
-    key = node_key(settings, key_path)
+    key, interface = node_key(settings, key_path), settings.http()
 
     async def service(stop: Stop) -> None:
-        async with open_discovery(key, config) as node:
+        async with AsyncExitStack() as stack:
+            node = await stack.enter_async_context(open_discovery(key, config))
+            url = None
+            if http:
+                from offchain.web.node_api import serve_node
+
+                serving = serve_node(
+                    node.status, interface.host, interface.port, expects_company=bool(config.bootnodes)
+                )
+                url = await stack.enter_async_context(serving)
             record = node.discovery.record
-            ready_line(output, record, f"discovery node {record.node_id.hex()}\n{record.text}")
+            text = f"discovery node {record.node_id.hex()}\n{record.text}" + (f"\nanswering at {url}" if url else "")
+            ready_line(output, record, text, url=url)
             await stop.wait()
 
     serve(service)

@@ -30,6 +30,8 @@ CONFIG_FILE = "config.toml"
 POLICY_FILE = "policy.json"
 DAEMON_FILE = "serve.json"
 KEY_FILE = "node.key"
+HEALTH_FILE = "health.json"
+NODES_FILE = "nodes.sqlite"
 MAX_FILE = 1 << 20
 """Bytes of the longest configuration or deployment file."""
 
@@ -131,7 +133,9 @@ class Settings:
 
     def discovery(self, **changes: object) -> DiscoveryConfig:
         """This node on the discovery network."""
-        return _build(DiscoveryConfig, {**self._values("discovery"), **changes})
+        section = self._values("discovery")
+        database = self.path(section.get("database", NODES_FILE))
+        return _build(DiscoveryConfig, {**section, "database": database, **changes})
 
     def mailserver(self, **changes: object) -> MailserverConfig:
         """This mail server."""
@@ -140,7 +144,8 @@ class Settings:
 
     def client(self, **changes: object) -> ClientConfig:
         """This client's pool."""
-        return _build(ClientConfig, {"kind": MAILSERVER, **self._values("client"), **changes})
+        fields = {"kind": MAILSERVER, "health": self.home / HEALTH_FILE, **self._values("client")}
+        return _build(ClientConfig, {**fields, **changes})
 
     def http(self) -> HttpConfig:
         """The loopback interface."""
@@ -281,6 +286,13 @@ def _records(value: object) -> tuple[str, ...]:
     return texts
 
 
+def _protocol_id(value: object) -> bytes:
+    text = _text(value)
+    if len(text) != 6 or not text.isascii():
+        raise ValueError(f"{value!r} is not six ASCII characters")
+    return text.encode()
+
+
 def _kind(value: object) -> Kind:
     return parse_kind(_text(value))
 
@@ -347,8 +359,8 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
     "node": {"key": _text},
     "discovery": _section(
         DiscoveryConfig,
-        frozenset({"kinds", "tcp", "protocol_id"}),
-        {"port": _port, "bootnodes": _records},
+        frozenset({"kinds", "tcp"}),
+        {"port": _port, "bootnodes": _records, "database": _text, "protocol_id": _protocol_id},
     ),
     "mailserver": _section(
         MailserverConfig,
@@ -358,14 +370,17 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
             "port": _port,
             "retention_days": _positive,
             "max_archive_bytes": _positive,
+            "max_archive_envelopes": _positive,
             "max_message_bytes": _positive,
             "max_peers": _positive,
+            "max_waiting_requests": _positive,
+            "workers": _positive,
             "requests_per_minute": _positive,
         },
     ),
     "client": _section(
         ClientConfig,
-        frozenset(),
+        frozenset({"health"}),
         {"kind": _kind, "pool_target": _positive, "connect_timeout": _seconds, "request_timeout": _seconds},
     ),
     "http": _section(HttpConfig, frozenset(), {"port": _port}),

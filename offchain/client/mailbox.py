@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,15 @@ from typing import Any
 from offchain.client.clock_watch import ClockWatch
 from offchain.client.coverage import Coverage
 from offchain.client.cross_check import CrossCheck, CrossChecked
+from offchain.client.follow import CaughtUp, Follow
 from offchain.client.history import (
     WAIT_FOR_SERVER,
     Ask,
+    Asked,
     Finished,
     HistoryEvent,
     HistoryMachine,
+    PageRead,
     Query,
     Received,
     Report,
@@ -35,7 +38,7 @@ from offchain.keys import PrivateKey, PublicKey
 from offchain.types import NodeId, short
 from offchain.whisper.cipher import seal_asym, seal_sym
 from offchain.whisper.envelope import Envelope, mine
-from offchain.whisper.mail import Completion, HistoryRequest, seal_request
+from offchain.whisper.mail import Completion, HistoryRequest, Layout, seal_request
 
 log = logging.getLogger("offchain.client")
 
@@ -126,18 +129,26 @@ class Mailbox:
         *,
         request_timeout: float = 10.0,
         hedge_after: float = HEDGE_AFTER,
+        sealed_answers: bool = False,
+        clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
         """`key` is the client's node key, which signs requests; `keys` open messages.
 
-        A server that says nothing for `hedge_after` seconds is overtaken by a second one, if that answers first.
+        A server that says nothing for `hedge_after` seconds is overtaken by a second one, if that answers first. With
+        `sealed_answers` servers must encrypt what they answer to `key`; those that can't are left. `clock` tells the
+        time of day.
         """
+        self._clock = clock
+        self._layout = Layout.SEALED if sealed_answers else Layout.TOPICS
         self._hedge_after = hedge_after
         self.clock = ClockWatch(lambda notice: log.warning("%s", notice))
         """Whether servers say that this machine's clock is wrong: see its `notice`."""
         self._pool = pool
         self._key = key
-        self._keyring = Keyring(keys)
+        self.keys = tuple(keys)
+        """What opens messages, unless a call brings its own."""
+        self._keyring = Keyring(self.keys)
         self._timeout = request_timeout
         self._rng = rng or random.SystemRandom()
         self._freed = asyncio.Event()
@@ -174,9 +185,34 @@ class Mailbox:
                 async for event in events:
                     yield event  # noted only after the caller has taken everything
             if isinstance(event, Finished):
-                coverage.finished(query, event, time.time())
+                coverage.finished(query, event, self._clock())
                 if not event.complete:
                     return
+
+    async def follow(
+        self, topics: Iterable[bytes], since: int, keys: Iterable[MailKey] | None = None
+    ) -> AsyncGenerator[MailEvent | CaughtUp, None]:
+        """Read what was sent since then, and go on with what arrives. Never ends by itself: leave it by `aclosing`.
+
+        Besides mails come `ServerFailed`, `Overtaken` and `Waiting`, `CaughtUp` when a stretch is complete, and
+        `Finished` only for readings that failed: the next, a little later, goes on where they broke off.
+        """
+        following = Follow(tuple(topics), since, self._rng)
+        while True:
+            async with aclosing(self.fetch(following.query(self._clock()), keys)) as events:
+                async for event in events:
+                    if isinstance(event, Mail):
+                        if following.take(event.envelope):
+                            yield event
+                    elif isinstance(event, Finished):
+                        settled = following.finished(event)
+                        if settled is not None:
+                            yield settled
+                        elif not event.complete:
+                            yield event
+                    elif not isinstance(event, Asked | PageRead):
+                        yield event
+            await asyncio.sleep(following.pause())
 
     async def fetch_checked(
         self, query: Query, keys: Iterable[MailKey] | None = None
@@ -197,7 +233,7 @@ class Mailbox:
                     finished = event
                 yield event
         assert finished is not None
-        check = CrossCheck(query, seen, finished, int(time.time()) - SETTLING)
+        check = CrossCheck(query, seen, finished, int(self._clock()) - SETTLING)
         if check.worth_it:
             machine = self._machine(check.query, wait=CHECK_WAIT, avoid=frozenset(finished.servers))
             async with aclosing(self._read(machine)) as answers:
@@ -241,7 +277,7 @@ class Mailbox:
         """An envelope sealed with a 32-byte shared key or to a public key, with the proof of work servers require."""
         data = seal_sym(to, payload, sign_with) if isinstance(to, bytes) else seal_asym(to, payload, sign_with)
         target = self.required_pow() if min_pow is None else min_pow
-        now = int(time.time())
+        now = int(self._clock())
         return await asyncio.to_thread(mine, now + ttl, ttl, topic, data, target)
 
     def required_pow(self) -> float:
@@ -372,11 +408,11 @@ class Mailbox:
     async def _send(self, machine: HistoryMachine, link: MailLink, ask: Ask) -> bytes:
         """Send a request over a link; its id. TimeoutError at the machine's deadline."""
         request = HistoryRequest(
-            ask.lower, ask.upper, bloom=ask.bloom, topics=ask.topics, limit=ask.limit, cursor=ask.cursor
+            ask.lower, ask.upper, ask.bloom, ask.topics, ask.limit, ask.cursor, layout=self._layout
         )
-        sealed = seal_request(request, link.public, self._key, time.time())
+        sealed = seal_request(request, link.public, self._key, self._clock())
         async with asyncio.timeout_at(machine.next_deadline()):
-            await link.ask(sealed)
+            await link.ask(sealed, self._key if request.sealed else None)
         return sealed.id
 
     # Sending
@@ -414,7 +450,7 @@ class Mailbox:
         else:
             self._pool.report(node_id, None)
             for envelope in envelopes:
-                self.clock.heard(node_id, answers.get(envelope.hash), fresh=abs(envelope.sent - time.time()) < FRESH)
+                self.clock.heard(node_id, answers.get(envelope.hash), fresh=abs(envelope.sent - self._clock()) < FRESH)
             return [Stored(node_id, envelope, refused) for envelope, refused in answers.items()]
         return [Stored(node_id, envelope.hash, refusal) for envelope in envelopes]
 

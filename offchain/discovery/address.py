@@ -26,6 +26,12 @@ _LAN = tuple(
 )
 
 
+def families(host: str) -> frozenset[int]:
+    """Through a socket bound to the address, which families are reached: "::" takes both."""
+    ip = parse_ip(host)
+    return frozenset((4, 6)) if ip.version == 6 and ip.is_unspecified else frozenset((ip.version,))
+
+
 class Scope(Enum):
     """How far an address reaches."""
 
@@ -74,12 +80,12 @@ def may_name(source: str, ip: str) -> bool:
 
 
 @lru_cache(maxsize=2048)
-def udp_address(enr: Enr, *, ipv6: bool = False, lan: bool = False) -> UdpAddress | None:
+def udp_address(enr: Enr, *, ipv4: bool = True, ipv6: bool = False, lan: bool = False) -> UdpAddress | None:
     """Where to reach the node of a record, IPv4 first; None if nowhere that we use.
 
     Private and loopback addresses are used with `lan` only.
     """
-    for ip, port in ((enr.ip, enr.udp), (enr.ip6 if ipv6 else None, enr.udp6)):
+    for ip, port in ((enr.ip if ipv4 else None, enr.udp), (enr.ip6 if ipv6 else None, enr.udp6)):
         if ip is None or port is None or port < LOWEST_PORT:
             continue
         text = str(normalised(ip))

@@ -92,6 +92,10 @@ class Contacts:
         """The records of those of these nodes that answered us."""
         return [self._verified[node_id] for node_id in node_ids if node_id in self._verified]
 
+    def live_records(self) -> list[Enr]:
+        """The records of the nodes of the table that answered when last asked."""
+        return [entry.enr for entry in self.table if entry.live]
+
     def sizes(self) -> dict[str, int]:
         """How much is held: each of these is bounded."""
         return {

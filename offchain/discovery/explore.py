@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from offchain.discovery.calls import Overloaded
@@ -51,6 +51,12 @@ class Explorer:
         self._walking = False
         self._walks = 0
         self._walk_pacer = _resting_pacer()
+
+    def add_seeds(self, seeds: Iterable[Enr]) -> None:
+        """Nodes known from before, to start from beside the bootnodes."""
+        known = {self._local_id, *(enr.node_id for enr in self._bootnodes)}
+        self._bootnodes += [enr for enr in seeds if enr.node_id not in known]
+        self._booting = bool(self._bootnodes)
 
     # Time
 

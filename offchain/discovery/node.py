@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
 from offchain.config import DiscoveryConfig
 from offchain.discovery import message as messages
-from offchain.discovery.address import UdpAddress, ip_of, may_name
+from offchain.discovery.access import Access
+from offchain.discovery.address import UdpAddress, families, ip_of, may_name
 from offchain.discovery.batch import batches
 from offchain.discovery.contacts import Contacts, NodeVerified
-from offchain.discovery.endpoint import EndpointVote
+from offchain.discovery.endpoint import OwnAddress
 from offchain.discovery.explore import Explorer
 from offchain.discovery.limits import InboundLimiter, Limits
 from offchain.discovery.message import (
@@ -86,13 +87,17 @@ class Node:
         entries: dict[str, Item] = {capability.KEY: capability.VERSION}
         self._record = Enr.create(key, seq, tcp=config.tcp, kinds=config.kinds, extra=entries)
         self._limiter = InboundLimiter(limits or Limits(), lan=config.lan)
+        access = Access(config.allow, config.deny)
+        reached = families(config.host)
         self._wire: PacketLayer
         if wire is not None:
             self._wire = wire(self._record, self._known)
         else:
-            self._wire = Wire(key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id)
+            self._wire = Wire(
+                key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id, access=access
+            )
         self._wire.stats = self.counts
-        self.requests = Requests(self._wire, rng, self.counts, lan=config.lan, ipv6=":" in config.host)
+        self.requests = Requests(self._wire, rng, self.counts, lan=config.lan, families=reached, access=access)
         self.contacts = Contacts(self.id, self.requests, rng, lan=config.lan)
         self.explorer = Explorer(
             self.id, self.requests, self.contacts, [_bootnode(text) for text in config.bootnodes], rng, self.counts
@@ -110,7 +115,9 @@ class Node:
         )
         for kind in config.kinds:
             self.directory.advertise(topic_of(kind))
-        self._votes = {4: EndpointVote(), 6: EndpointVote()}
+        self._own_addresses = {version: OwnAddress(version) for version in reached}
+        """Of the families in which others tell us our address."""
+
         self._running = False
         self._next_sweep = 0.0
 
@@ -121,15 +128,23 @@ class Node:
 
     # Life
 
-    def start(self, ip: str | None, port: int, now: float) -> None:
-        """Begin. The node can be reached at this port, and at this address; None if others must tell us the address."""
-        version = 4 if ip is None else parse_ip(ip).version
+    def start(self, ips: Iterable[str], port: int, now: float, seeds: Iterable[Enr] = ()) -> None:
+        """Begin. The node can be reached at this port, and at these addresses, at most one of each family.
+
+        Of the other families others must tell us the address. `seeds` are nodes to start from, beside the bootnodes.
+        """
         entries: dict[str, Item] = dict(self._record.pairs)
-        entries["udp" if version == 4 else "udp6"] = int_to_bytes(port)
-        if ip is None:
-            self.contacts.on_pong = self._vote
-        else:
-            entries["ip" if version == 4 else "ip6"] = parse_ip(ip).packed
+        for ip in map(parse_ip, ips):
+            entries.update(
+                {"ip": ip.packed, "udp": int_to_bytes(port)}
+                if ip.version == 4
+                else {"ip6": ip.packed, "udp6": int_to_bytes(port)}
+            )
+            self._own_addresses.pop(ip.version, None)
+        if self._own_addresses:
+            entries.setdefault("udp", int_to_bytes(port))
+            self.contacts.on_pong = self._on_pong
+        self.explorer.add_seeds(seeds)
         self._set_record(sign(self._key, self._record.seq, entries))
         self._running = True
         self.handle_timeouts(now)
@@ -167,6 +182,9 @@ class Node:
         source = received.address
         if received.record is not None:
             self.contacts.contacted_us(received.record, source, now)
+            own = self._own_addresses.get(6 if ":" in source[0] else 4)
+            if own is not None:
+                own.called(now)
         try:
             message = messages.decode(received.message)
         except MessageError as error:
@@ -196,10 +214,14 @@ class Node:
             self.explorer.handle_timeouts(now)
             self.directory.handle_timeouts(now)
             self.contacts.run_checks(now)
+            for own in self._own_addresses.values():
+                if changes := own.handle_timeouts(now):
+                    self.update_record(changes, now)
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due."""
         return min(
+            *(own.next_deadline() for own in self._own_addresses.values()),
             self.requests.calls.next_deadline(),
             self._next_sweep,
             self.contacts.table.next_check(),
@@ -214,7 +236,7 @@ class Node:
             **self.contacts.sizes(),
             **self.directory.sizes(),
             "calls": len(self.requests.calls),
-            "votes": sum(map(len, self._votes.values())),
+            "votes": sum(map(len, self._own_addresses.values())),
         }
 
     # Answers
@@ -270,21 +292,13 @@ class Node:
             return b""
         return response
 
-    # Our own address
-
-    def _vote(self, remote: Remote, pong: Pong, now: float) -> None:
-        seen = normalised(pong.ip)
-        vote = self._votes[seen.version]
-        if not vote.cast(remote.node_id, remote.address[0], (str(seen), pong.port), now):
-            return
-        winner = vote.winner(now)
-        if winner is None:
-            return
-        names = ("ip", "udp") if seen.version == 4 else ("ip6", "udp6")
-        values = (parse_ip(winner[0]).packed, int_to_bytes(winner[1]))
-        if values != tuple(self._record.pairs.get(name) for name in names):
-            logger.info("others see this node at %s port %d", *winner)
-            self.update_record(dict(zip(names, values, strict=True)), now)
+    def _on_pong(self, remote: Remote, pong: Pong, now: float) -> None:
+        ip = normalised(pong.ip)
+        own = self._own_addresses.get(ip.version)
+        if own is not None:
+            changes = own.seen(remote.node_id, remote.address[0], (str(ip), pong.port), now)
+            if changes:
+                self.update_record(changes, now)
 
     def _known(self, node_id: NodeId) -> Enr | None:
         return self.contacts.known(node_id)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 
+from offchain.discovery.access import OPEN, Access
 from offchain.discovery.address import may_name, udp_address
 from offchain.discovery.calls import Answer, Calls, TopicAnswer
 from offchain.discovery.message import FindNode, Nodes, Ping, Pong, RegTopic, TalkRequest, TalkResponse, TopicQuery
@@ -23,18 +24,31 @@ MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
 class Requests:
     """Sends PING, FINDNODE and TALKREQ. Every `done` is called once, with None if there was no answer."""
 
-    def __init__(self, wire: PacketLayer, rng: Random, stats: Counter[str], *, lan: bool, ipv6: bool) -> None:
-        """`lan`: private and loopback addresses are used; `ipv6`: we can send to IPv6 addresses."""
+    def __init__(
+        self,
+        wire: PacketLayer,
+        rng: Random,
+        stats: Counter[str],
+        *,
+        lan: bool,
+        families: Collection[int],
+        access: Access = OPEN,
+    ) -> None:
+        """`lan`: private and loopback addresses are used; `families`: of IP, that we can send to."""
         self.calls = Calls(wire, rng)
         self._wire = wire
         self._stats = stats
         self._lan = lan
-        self._ipv6 = ipv6
+        self._ipv4 = 4 in families
+        self._ipv6 = 6 in families
+        self._access = access
 
     def remote(self, enr: Enr) -> Remote | None:
-        """How to reach the node of a record; None if it names no address that we use."""
-        address = udp_address(enr, ipv6=self._ipv6, lan=self._lan)
-        return None if address is None else Remote(enr.node_id, enr.public, address)
+        """How to reach the node of a record; None if it names no address that we use, or we don't deal with it."""
+        address = udp_address(enr, ipv4=self._ipv4, ipv6=self._ipv6, lan=self._lan)
+        if address is None or not self._access.permits(enr.node_id, address[0]):
+            return None
+        return Remote(enr.node_id, enr.public, address)
 
     def needed_remote(self, enr: Enr) -> Remote:
         """The same; ValueError if there is none."""

@@ -22,9 +22,10 @@ from offchain.discovery.calls import NoAnswer
 from offchain.discovery.limits import Limits
 from offchain.discovery.message import Pong
 from offchain.discovery.node import Node
+from offchain.discovery.store import NodeStore
 from offchain.discovery.topics.admission import Admission
 from offchain.enr import Enr
-from offchain.errors import ConfigError, ConnectionLost
+from offchain.errors import ConfigError, ConnectionLost, StorageError
 from offchain.keys import PrivateKey
 from offchain.rlp import Item
 from offchain.types import Kind, NodeId, parse_ip, short, topic_of
@@ -33,6 +34,9 @@ logger = logging.getLogger("offchain.discovery")
 
 MAX_CANDIDATES = 1_024
 """Records that wait for one reader of `candidates`; the oldest is lost, and comes again with its next record."""
+
+FIRST_SAVE, SAVE_INTERVAL = 1.0, 30.0
+"""Seconds until the nodes that answer are written down, and between two times; at first more often."""
 
 MAX_REMEMBERED = 16_384
 """Nodes that one reader of `candidates` is not told of again; the oldest is forgotten, and may be told of again."""
@@ -55,7 +59,7 @@ class Discovery(asyncio.DatagramProtocol):
     ) -> None:
         """`rng` makes keys and nonces: leave it out but in tests.
 
-        `seq` is the first number of the own record; left out, the milliseconds since 1970, so that a node that starts
+        `seq` is the first number of the own record; left out, the microseconds since 1970, so that a node that starts
         again with the same key has a newer record than others remember. `admission` decides whom this node advertises
         for others, and when; left out, `SharedAdmission`.
 
@@ -63,14 +67,20 @@ class Discovery(asyncio.DatagramProtocol):
         """
         if len(config.protocol_id) != 6:
             raise ConfigError(f"a protocol id has six bytes, found {config.protocol_id!r}")
-        for name, text in (("host", config.host), ("advertised_ip", config.advertised_ip)):
+        for name, text in (
+            ("host", config.host),
+            ("advertised_ip", config.advertised_ip),
+            ("advertised_ip6", config.advertised_ip6),
+        ):
             _check_ip(name, text)
         self._config = config
-        first = time.time_ns() // 1_000_000 if seq is None else seq
+        first = time.time_ns() // 1_000 if seq is None else seq
         self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first, admission=admission)
         self._ipv6 = ":" in config.host
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._store: NodeStore | None = None
+        self._save_timer: asyncio.TimerHandle | None = None
         self._readers: set[_Reader] = set()
         self._congested = False
         self.port = 0
@@ -88,10 +98,10 @@ class Discovery(asyncio.DatagramProtocol):
             raise ConfigError(f"discovery cannot listen on {where}: {error.strerror or error}") from error
         self._transport = transport
         self.port = transport.get_extra_info("sockname")[1]
-        advertised = self._advertised_ip()
-        if advertised is None:
+        advertised = self._advertised_ips()
+        if not advertised:
             logger.info("the record names no address until ten nodes agree on what it is; set one if it is known")
-        self._node.start(advertised, self.port, self._loop.time())
+        self._node.start(advertised, self.port, self._loop.time(), self._open_store())
         self._pump()
         logger.info("discovery node %s listens on %s port %d", short(self._node.id), self._config.host, self.port)
         return self
@@ -104,6 +114,7 @@ class Discovery(asyncio.DatagramProtocol):
             self._timer.cancel()
         self._transport.close()
         self._transport = None
+        self._close_store()
         self._node.stop(self._loop.time())
         for reader in self._readers:
             reader.close()
@@ -196,6 +207,10 @@ class Discovery(asyncio.DatagramProtocol):
         self._pump()
         return self._node.record
 
+    def is_advertised(self, kind: Kind, node_id: NodeId) -> bool:
+        """Whether a registrar named the node as an advertiser of the kind's topic."""
+        return self._node.directory.is_advertised(topic_of(kind), node_id)
+
     def stats(self) -> dict[str, int]:
         """Counts since the start, and how much is held now."""
         return {**self._node.counts, **self._node.sizes()}
@@ -255,12 +270,44 @@ class Discovery(asyncio.DatagramProtocol):
             return f"::ffff:{address[0]}", address[1]
         return address
 
-    def _advertised_ip(self) -> str | None:
-        if self._config.advertised_ip is not None:
-            return self._config.advertised_ip
-        scope = scope_of_text(str(parse_ip(self._config.host)))
-        usable = scope is Scope.PUBLIC or (self._config.lan and scope is not Scope.NOWHERE)
-        return self._config.host if usable else None
+    def _advertised_ips(self) -> list[str]:
+        """At most one of each family."""
+        config = self._config
+        given = [ip for ip in (config.advertised_ip, config.advertised_ip6) if ip is not None]
+        if given:
+            return given
+        scope = scope_of_text(str(parse_ip(config.host)))
+        usable = scope is Scope.PUBLIC or (config.lan and scope is not Scope.NOWHERE)
+        return [config.host] if usable else []
+
+    # What is kept for the next start
+
+    def _open_store(self) -> list[Enr]:
+        """The nodes to start from."""
+        if self._config.database is None:
+            return []
+        try:
+            self._store = NodeStore(self._config.database)
+        except StorageError as error:
+            logger.warning("%s; going on without", error)
+            return []
+        self._save_timer = self._loop.call_later(FIRST_SAVE, self._on_save, FIRST_SAVE)
+        seeds = self._store.seeds(time.time())
+        logger.info("%d nodes known from before are asked first", len(seeds))
+        return seeds
+
+    def _on_save(self, waited: float) -> None:
+        assert self._store is not None
+        self._store.put(self._node.contacts.live_records(), time.time())
+        wait = min(2 * waited, SAVE_INTERVAL)
+        self._save_timer = self._loop.call_later(wait, self._on_save, wait)
+
+    def _close_store(self) -> None:
+        if self._store is not None and self._save_timer is not None:
+            self._save_timer.cancel()
+            self._store.put(self._node.contacts.live_records(), time.time())
+            self._store.close()
+            self._store = None
 
     # Waiting
 

@@ -22,6 +22,7 @@ from random import Random
 from typing import Protocol
 
 from offchain.discovery import packet as packets
+from offchain.discovery.access import OPEN, Access
 from offchain.discovery.address import UdpAddress
 from offchain.discovery.agreement import proof_digest, session_keys
 from offchain.discovery.limits import InboundLimiter
@@ -154,6 +155,7 @@ class Wire:
         *,
         protocol_id: bytes = packets.PROTOCOL_ID,
         sessions: int = 2_000,
+        access: Access = OPEN,
     ) -> None:
         """`known` gives the record that we have of a node; `record`, an attribute, is our own newest."""
         self.record = record
@@ -164,6 +166,7 @@ class Wire:
         self._limiter = limiter
         self._known = known
         self._protocol_id = protocol_id
+        self._access = access
         self._own_mask = Mask(self._id)
         self._masks: OrderedDict[NodeId, Mask] = OrderedDict()
         self._sessions = SessionStore(sessions)
@@ -215,6 +218,9 @@ class Wire:
 
     def receive_datagram(self, datagram: bytes, source: UdpAddress, now: float) -> Received | None:
         """Take in a datagram; the message in it, if there is one that can be believed."""
+        if not self._access.permits_address(source[0]):
+            self.stats["dropped_denied"] += 1
+            return None
         if not self._limiter.packet(source, now):
             self.stats["dropped_rate"] += 1
             return None
@@ -223,12 +229,15 @@ class Wire:
         except PacketError:
             self.stats["dropped_packet"] += 1
             return None
+        if isinstance(packet, WhoAreYou):
+            self._on_whoareyou(packet, source, now)
+            return None
+        if not self._access.permits(packet.source, source[0]):
+            self.stats["dropped_denied"] += 1
+            return None
         if isinstance(packet, Ordinary):
             return self._on_ordinary(packet, source, now)
-        if isinstance(packet, Handshake):
-            return self._on_handshake(packet, source, now)
-        self._on_whoareyou(packet, source, now)
-        return None
+        return self._on_handshake(packet, source, now)
 
     def _on_ordinary(self, packet: Ordinary, source: UdpAddress, now: float) -> Received | None:
         key = (packet.source, source)

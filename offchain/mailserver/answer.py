@@ -9,6 +9,7 @@ from __future__ import annotations
 from offchain.mailserver.archive.base import Archive, Query
 from offchain.whisper.mail import Completion, HistoryRequest, SyncRequest, SyncResponse, encode_mail
 from offchain.whisper.protocol import Code, Packet
+from offchain.whisper.sealed import AnswerSealer
 
 SLICE = 256
 """Envelopes in a slice at most."""
@@ -20,8 +21,12 @@ SLICE_BYTES = 128 * 1024
 class Answer:
     """The packets that answer a request that was `resolved`."""
 
-    def __init__(self, archive: Archive, request: HistoryRequest, request_id: bytes) -> None:
+    def __init__(
+        self, archive: Archive, request: HistoryRequest, request_id: bytes, sealer: AnswerSealer | None = None
+    ) -> None:
+        """With a `sealer`, what is sent is sealed."""
         self._archive = archive
+        self._sealer = sealer
         self._request = request
         self._id = request_id
         self._left = request.limit
@@ -40,9 +45,9 @@ class Answer:
         if page.last is not None:
             self._last_hash = page.last[4:]
         if page.envelopes and self._request.batch:
-            packets.append((Code.DIRECT, encode_mail(page.envelopes)))
+            packets.append(self._packet(Code.DIRECT, encode_mail(page.envelopes)))
         else:
-            packets += [(Code.DIRECT, raw) for raw in page.envelopes]
+            packets += [self._packet(Code.DIRECT, raw) for raw in page.envelopes]
         self._cursor = page.cursor or b""
         if page.cursor is None or self._left <= 0:
             packets += self.complete()
@@ -51,7 +56,10 @@ class Answer:
     def complete(self) -> list[Packet]:
         """End here, with a cursor if there may be more. Not before the first step: nothing is known then."""
         self.finished = True
-        return [(Code.REQUEST_COMPLETE, Completion(self._id, self._last_hash, self._cursor).encode())]
+        return [self._packet(Code.REQUEST_COMPLETE, Completion(self._id, self._last_hash, self._cursor).encode())]
+
+    def _packet(self, code: Code, content: bytes) -> Packet:
+        return code, content if self._sealer is None else self._sealer.seal(content)
 
     def _query(self) -> Query:
         request = self._request
@@ -75,6 +83,8 @@ class SyncAnswer:
         self._left = request.limit
         self._cursor = request.cursor
         self.finished = False
+        self.envelopes = 0
+        """Sent so far."""
 
     def step(self) -> list[Packet]:
         """The next slice, with the final packet if it is the last."""
@@ -82,6 +92,7 @@ class SyncAnswer:
         bloom, limit = request.bloom, min(self._left, SLICE)
         page = self._archive.query(Query(request.lower, request.upper, (), bloom, limit, self._cursor, SLICE_BYTES))
         self._left -= len(page.envelopes)
+        self.envelopes += len(page.envelopes)
         self._cursor = page.cursor or b""
         packets: list[Packet] = []
         if page.envelopes:

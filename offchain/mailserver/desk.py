@@ -10,17 +10,18 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from offchain.config import MailserverConfig
 from offchain.errors import StorageError
 from offchain.keys import PrivateKey, PublicKey
 from offchain.mailserver.answer import Answer, SyncAnswer
 from offchain.mailserver.archive.base import Archive
-from offchain.mailserver.archive.writer import ArchiveWriter
 from offchain.mailserver.quota import Limits, Quotas, RequestMemory
 from offchain.mailserver.reconcile.summary import Summary
 from offchain.mailserver.reconcile.unwanted import Unwanted
 from offchain.mailserver.retention import Retention
+from offchain.mailserver.turns import Turns
 from offchain.types import MAILSERVER, NodeId, TrustView
 from offchain.whisper.cipher import key_from_password
 from offchain.whisper.envelope import Envelope, EnvelopeError, Fault, PowRule
@@ -34,14 +35,29 @@ from offchain.whisper.mail import (
     request_id,
 )
 from offchain.whisper.protocol import Packet, Refusal
+from offchain.whisper.sealed import AnswerSealer
 
 log = logging.getLogger("offchain.mailserver")
 
 WARN_INTERVAL = 10.0
 """Seconds between warnings of the same trouble."""
 
+BUSY_PAUSE = 2.0
+"""Seconds after which a client may try again that came when too many were waiting."""
+
+LOOKS_AT_A_TIME = 8
+"""Steps of answers at a time, where the archive is another process; what is in ours is done one by one."""
+
 NewEnvelopes = Callable[[Sequence[Envelope], NodeId], None]
 """Told of envelopes that were not known before, once they are safe, and who brought them."""
+
+
+class Writer(Protocol):
+    """Who brings envelopes to disk: `ArchiveWriter`, or another process that has one."""
+
+    async def add(self, envelopes: Sequence[Envelope]) -> list[bool]:
+        """Store; returns once they are on disk, with whether each is new. StorageError if the disk refused."""
+        ...
 
 
 class Desk:
@@ -53,7 +69,7 @@ class Desk:
         config: MailserverConfig,
         trust: TrustView,
         archive: Archive,
-        writer: ArchiveWriter,
+        writer: Writer,
         retention: Retention,
         clock: Callable[[], float],
         on_new: NewEnvelopes,
@@ -70,6 +86,7 @@ class Desk:
         self._on_new = on_new
         self._quotas = Quotas(Limits(config.requests_per_minute, config.requests_per_minute_per_address))
         self._requests = RequestMemory()
+        self._turns = Turns(LOOKS_AT_A_TIME if archive.waits else 1)
         self.summary = Summary(archive, time.monotonic)
         """What other servers compare with theirs."""
         self.unwanted = Unwanted()
@@ -86,14 +103,15 @@ class Desk:
         """
         oldest = self.oldest(self.clock())
         kept = [envelope for envelope in envelopes if envelope.sent >= oldest]
-        writing = asyncio.ensure_future(self._write(kept, source))
+        writing = asyncio.ensure_future(self.keep(kept, source))
         writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits any more
         await asyncio.shield(writing)
         refused = [Refusal(envelope.hash, Fault.EXPIRED) for envelope in envelopes if envelope.sent < oldest]
         self.count_refusals(refused)
         return refused
 
-    async def _write(self, envelopes: Sequence[Envelope], source: NodeId) -> None:
+    async def keep(self, envelopes: Sequence[Envelope], source: NodeId) -> list[bool]:
+        """Keep envelopes of any age, and tell of the new ones; for each whether it is one. StorageError likewise."""
         try:
             added = await self._writer.add(envelopes)
         except StorageError:
@@ -105,6 +123,7 @@ class Desk:
         if new:
             self.summary.touched(envelope.sent for envelope in new)
             self._on_new(new, source)
+        return added
 
     def oldest(self, now: float) -> int:
         """Envelopes sent before it are not taken."""
@@ -139,9 +158,13 @@ class Desk:
 
     # Requests
 
-    async def look(self, step: Callable[[], list[Packet]]) -> list[Packet]:
-        """Take a step of an answer: at once if the archive is in this process, else in a thread."""
-        return await asyncio.to_thread(step) if self.archive.waits else step()
+    async def look(self, answer: Answer | SyncAnswer, node_id: NodeId) -> list[Packet]:
+        """Take a step of an answer when it is the client's turn; in a thread, if the archive is another process."""
+        async with self._turns.turn(node_id) as turn:
+            before = answer.envelopes
+            packets = await asyncio.to_thread(answer.step) if self.archive.waits else answer.step()
+            turn.envelopes = answer.envelopes - before
+        return packets
 
     def answer(self, packet: bytes, peer: PublicKey, host: str) -> Answer | Failure:
         """The answer to a history request, or why there is none."""
@@ -149,6 +172,8 @@ class Desk:
         wait = self._quotas.wait(peer.node_id, host, now)
         if wait > 0:
             return self.refuse(packet, f"too many requests: try again in {wait:.1f} s", "too many")
+        if self._turns.waiting >= self.config.max_waiting_requests:
+            return self.refuse(packet, f"the server is busy: try again in {BUSY_PAUSE:.1f} s", "busy")
         try:
             opened = open_request(
                 packet,
@@ -164,7 +189,9 @@ class Desk:
         if not self._requests.is_new(opened.id, opened.valid_until, now):
             return self.refuse(packet, "the request was sent before: make a new one", "repeated")
         self.counts["requests"] += 1
-        return Answer(self.archive, request, opened.id)
+        self.counts["requests for sealed answers"] += request.sealed
+        sealer = AnswerSealer(self._key, peer, opened.id) if request.sealed else None
+        return Answer(self.archive, request, opened.id, sealer)
 
     def refuse(self, packet: bytes, text: str, reason: str) -> Failure:
         """A refusal of a history request, counted by its reason."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,12 +30,15 @@ from offchain.trust.explain import Explanation
 from offchain.trust.freshness import Freshness, Limits
 from offchain.trust.policy import Policy
 from offchain.trust.trusted_set import TrustChange, TrustedNode, TrustedSet
+from offchain.trust.voices import rule
 from offchain.types import Kind, NodeId
 
 log = logging.getLogger("offchain.trust")
 
 MAX_WAITING: Final = 10_000
 """Changes that wait for one consumer. When there are more, all are replaced by one Resync."""
+
+SHORTEST_SLEEP: Final = 0.05
 
 LONGEST_SLEEP: Final = 30.0
 """Seconds between looks at the clock: it may be set, and a machine may sleep."""
@@ -74,6 +78,9 @@ class TrustedNodes:
         self._task: asyncio.Task[None] | None = None
         self._consumers: list[_Consumer] = []
         self._news = asyncio.Event()
+        self._wakes_at = math.inf
+        self._earlier = asyncio.Event()
+        """Something ends before the time at which we would look."""
         self._failure: Exception | None = None
         self.progress: Progress | None = None
         """How far the backfill is; None if there was none."""
@@ -169,6 +176,9 @@ class TrustedNodes:
             "policy": {
                 "curators": ["0x" + curator.hex() for curator in self.policy.curators],
                 "threshold": self.policy.threshold,
+                "rule": rule(self.policy),
+                "chosen": sorted(self.policy.chosen),
+                "blocked": sorted(self.policy.blocked),
                 "own": len(self.policy.own),
             },
         }
@@ -266,11 +276,13 @@ class TrustedNodes:
     async def _keep_time(self) -> None:
         """Let listings, verdicts and proofs end when their time has come."""
         while True:
-            pause = self.trusted_set.next_deadline() - self._clock()
-            await asyncio.sleep(min(max(pause, 0.05), LONGEST_SLEEP))
-            changes = self.trusted_set.advance()
-            if changes:
-                self._publish(changes)
+            self._wakes_at = self.trusted_set.next_deadline()
+            self._earlier.clear()
+            pause = min(max(self._wakes_at - self._clock(), SHORTEST_SLEEP), LONGEST_SLEEP)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._earlier.wait()
+            self._publish(self.trusted_set.advance())
 
     def _deliver(self, update: Update) -> None:
         self._publish(self.trusted_set.apply(update, wanted=bool(self._consumers)))
@@ -283,6 +295,8 @@ class TrustedNodes:
 
     def _publish(self, changes: Sequence[TrustChange]) -> None:
         self._news.set()
+        if self.trusted_set.next_deadline() < self._wakes_at:
+            self._earlier.set()
         if not changes:
             return
         for consumer in self._consumers:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from offchain.chain.events import VerdictStatus
-from offchain.chain.facts import Facts, Listing, Origin, Verdict
+from offchain.chain.facts import Facts, Listing, Verdict
 from offchain.chain.ledger import EVERYTHING, Touched
 from offchain.chain.watcher import Update
 from offchain.trust.explain import Explanation, explain
@@ -91,6 +91,8 @@ class TrustedSet:
     def is_trusted(self, kind: Kind, node_id: NodeId) -> bool:
         """Whether the node is trusted for the kind now."""
         now = self._clock()
+        if now < self._content_deadline and now < self._serves_until:
+            return node_id in self._until.get(kind, _NOBODY)  # Nothing has ended: who is there is trusted.
         until = self._until.get(kind, _NOBODY).get(node_id, NOT_TRUSTED)
         return now < until and (now < self._serves_until or until == FOREVER)
 
@@ -199,7 +201,7 @@ class TrustedSet:
         nodes = set(touched.nodes)
         if touched.providers:
             self._accepted.clear()
-            self._content_deadline = min(self._content_deadline, self._verdicts_end(now))
+            self._content_deadline = float(min(self._content_deadline, self._verdicts_end(now)))
             nodes.update(
                 each.node_id for each in self.adopted.all_listings() if each.origin.provider in touched.providers
             )
@@ -277,7 +279,7 @@ class TrustedSet:
             return
         if until:
             known[node_id] = until
-            self._content_deadline = min(self._content_deadline, until)
+            self._content_deadline = float(min(self._content_deadline, until))
         else:
             del known[node_id]
         # If nothing but own nodes is served, nobody was told of this one and nobody is to be told now.
@@ -311,7 +313,7 @@ class TrustedSet:
         self._served = self._serves(now)
         self._advanced_at = now
         ends = [min(known.values()) for known in until.values() if known]
-        self._content_deadline = min([*ends, self._verdicts_end(now)])
+        self._content_deadline = float(min([*ends, self._verdicts_end(now)]))
         if not wanted:
             self.version += 1
             return []
@@ -328,15 +330,16 @@ class TrustedSet:
 
     def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> None:
         """The nodes that adopted facts and the head see alike: nearly all, so this loop is kept short."""
-        origin: Origin | None = None
+        by, of = ProviderId(0), KindId(0)
         known, accepted = _NOBODY, NOT_TRUSTED
         for node, listing in self.adopted.base().listings.items():
             if listing is None or node in apart:
                 continue
-            if listing.origin is not origin:
-                origin = listing.origin
-                accepted = self._provider_until(origin.provider, origin.kind, now)
-                known = by_id.get(origin.kind, _NOBODY)
+            origin = listing.origin
+            if origin.provider != by or origin.kind != of:
+                by, of = origin.provider, origin.kind
+                accepted = self._provider_until(by, of, now)
+                known = by_id.get(of, _NOBODY)
             until = min(listing.expires_at, accepted)
             if now < until and known is not _NOBODY:
                 known[listing.node_id] = until

@@ -6,7 +6,10 @@
     GET  /v1/pool          nodes known to the pool
     GET  /v1/verify        whether a node is trusted and why; ?node=<id, enode or record>&kind=
     GET  /v1/events        server-sent events: "pool" and "trust"; ?recent=1 begins with the last ones
-    POST /v1/mail/fetch    NDJSON: {"progress": ..}, {"message": ..} and at last {"done": ..} or {"error": ..}
+    POST /v1/mail/fetch    NDJSON: {"progress": ..}, {"message": ..} and at last {"done": ..} or {"error": ..};
+                           with "check" then {"message": ..} of what was withheld, and {"checked": ..};
+                           {"notice": ..} if this machine's clock seems to be wrong
+    POST /v1/mail/follow   NDJSON without end: {"message": ..}, {"progress": ..}, {"caughtUp": ..}, {} when quiet
     POST /v1/mail/send     NDJSON: {"stored": ..} for each server, and at last {"done": ..} or {"error": ..}
 
 Errors are {"error": {"code": .., "message": ..}}. Who may call is decided in `guard`.
@@ -20,18 +23,19 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiohttp import web
 
 from offchain.client.broadcast import Listener
-from offchain.errors import ConfigError, WaypostError
+from offchain.client.history import Finished
+from offchain.errors import WaypostError
 from offchain.keys import PrivateKey
 from offchain.node.client import ClientNode
 from offchain.web import requests, views
 from offchain.web.guard import HEADERS, ApiError, guard, load_token
+from offchain.web.local import serve_locally
 from offchain.web.metrics import CONTENT_TYPE, exposition
 from offchain.web.trust_api import health_response
 
@@ -41,7 +45,7 @@ KEEPALIVE = 15.0
 """Seconds between comments on a quiet stream of events, so that both sides notice when the other is gone."""
 
 MAX_STREAMS = 32
-"""Streams of events at a time."""
+"""Streams without an end at a time: of events, and of followed mail."""
 
 T = TypeVar("T")
 
@@ -65,22 +69,8 @@ async def serve_api(
     `key` signs what is sent with "sign". ConfigError if the address is not loopback, is taken, or the token file is of
     no use.
     """
-    if host != "localhost" and not ip_address(host).is_loopback:
-        raise ConfigError(f"the interface is for this machine only: {host} is not a loopback address")
-    app = make_app(node, key, load_token(home))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-        bound: int = runner.addresses[0][1]
-        name = f"[{host}]" if ":" in host else host
-        yield RunningApi(f"http://{name}:{bound}", home / "api.token")
-    finally:
-        await runner.cleanup()
+    async with serve_locally(make_app(node, key, load_token(home)), host, port) as url:
+        yield RunningApi(url, home / "api.token")
 
 
 def make_app(node: ClientNode, key: PrivateKey, token: str) -> web.Application:
@@ -97,6 +87,7 @@ def make_app(node: ClientNode, key: PrivateKey, token: str) -> web.Application:
             web.get("/v1/verify", api.verify),
             web.get("/v1/events", api.events),
             web.post("/v1/mail/fetch", api.mail_fetch),
+            web.post("/v1/mail/follow", api.mail_follow),
             web.post("/v1/mail/send", api.mail_send),
         ]
     )
@@ -176,7 +167,7 @@ class Api:
                 await self._until_stopped(
                     _pump(response, pool, "pool", views.pool_event),
                     _pump(response, trust, "trust", views.trust_change),
-                    _keep_alive(response),
+                    _keep_alive(response, b": still here\n\n"),
                 )
         except ConnectionResetError:
             log.debug("a reader of events left")
@@ -188,14 +179,45 @@ class Api:
         """Read history."""
         wanted = requests.fetch_request(await requests.read_body(request))
         response = await _start_lines(request)
+        mailbox = self._node.mailbox
+        read = mailbox.fetch_checked if wanted.check else mailbox.fetch
         try:
-            async with aclosing(self._node.mailbox.fetch(wanted.query, wanted.keys)) as events:
+            async with aclosing(read(wanted.query, wanted.keys.join(mailbox.keys))) as events:
                 async for event in events:
                     await response.write(_line(views.mail_event(event)))
+            if mailbox.clock.notice is not None:
+                await response.write(_line({"notice": mailbox.clock.notice}))
         except WaypostError as error:
             await response.write(_line({"error": {"code": "fetch", "message": str(error)}}))
         except ConnectionResetError:
             log.debug("a reader of history left")
+        return response
+
+    async def mail_follow(self, request: web.Request) -> web.StreamResponse:
+        """Read what was sent since then, and go on with what arrives."""
+        wanted = requests.follow_request(await requests.read_body(request))
+        if self._streams >= MAX_STREAMS:
+            raise ApiError(503, "busy", f"{MAX_STREAMS} streams are open already")
+        response = await _start_lines(request)
+        self._streams += 1
+        try:
+
+            async def follow() -> None:
+                mailbox = self._node.mailbox
+                keys = wanted.keys.join(mailbox.keys)
+                async with aclosing(mailbox.follow(wanted.topics, wanted.since, keys)) as events:
+                    async for event in events:
+                        await response.write(_line(views.mail_event(event)))
+                        if isinstance(event, Finished) and mailbox.clock.notice is not None:
+                            await response.write(_line({"notice": mailbox.clock.notice}))
+
+            await self._until_stopped(follow(), _keep_alive(response, _line({})))
+        except WaypostError as error:
+            await response.write(_line({"error": {"code": "follow", "message": str(error)}}))
+        except ConnectionResetError:
+            log.debug("a follower left")
+        finally:
+            self._streams -= 1
         return response
 
     async def mail_send(self, request: web.Request) -> web.StreamResponse:
@@ -248,10 +270,10 @@ async def _pump(response: web.StreamResponse, events: Listener[T], name: str, vi
         await response.write(_sse(name, view(event)))
 
 
-async def _keep_alive(response: web.StreamResponse) -> None:
+async def _keep_alive(response: web.StreamResponse, nothing: bytes) -> None:
     while True:
         await asyncio.sleep(KEEPALIVE)
-        await response.write(b": still here\n\n")
+        await response.write(nothing)
 
 
 async def _start_lines(request: web.Request) -> web.StreamResponse:

@@ -68,12 +68,18 @@ def exposition(trust: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]
         "Whether the endpoint agreed on the last final block.",
         [({"endpoint": label}, float(each["name"] in agreeing)) for label, each in endpoints],
     )
-    for part, counters in (others or {}).items():
+    return "\n".join(lines) + "\n" + counters(others or {})
+
+
+def counters(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The metrics of counters by part: waypost_pool{what="ready"} 3."""
+    lines: list[str] = []
+    for part, counts in parts.items():
         samples = [
-            ({"what": str(what)}, float(count)) for what, count in counters.items() if isinstance(count, (int, float))
+            ({"what": str(what)}, float(count)) for what, count in counts.items() if isinstance(count, (int, float))
         ]
         _metric(lines, part, "gauge", f"Counters of the {part}.", samples)
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _endpoints(trust: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

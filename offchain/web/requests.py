@@ -28,12 +28,35 @@ Body = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class KeysWanted:
+    """What opens the messages."""
+
+    given: tuple[MailKey, ...]
+    own: bool
+    """The keys that the service was started with, too: so it is when none are given."""
+
+    def join(self, own: tuple[MailKey, ...]) -> tuple[MailKey, ...]:
+        """All of them."""
+        return (*self.given, *own) if self.own else self.given
+
+
+@dataclass(frozen=True, slots=True)
 class FetchRequest:
     """POST /v1/mail/fetch."""
 
     query: Query
-    keys: tuple[MailKey, ...] | None
-    """None uses the keys that the service was started with."""
+    keys: KeysWanted
+    check: bool
+    """Compare with a second server."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowRequest:
+    """POST /v1/mail/follow."""
+
+    topics: tuple[bytes, ...]
+    since: int
+    keys: KeysWanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +83,8 @@ async def read_body(request: web.Request) -> Body:
 
 
 def fetch_request(body: Body) -> FetchRequest:
-    """{"topics": [hex or name], "since": .., "until": .., "pageSize": .., "limit": .., "cursor": .., "keys": [..]}"""
-    _only(body, {"topics", "since", "until", "pageSize", "limit", "cursor", "keys"})
+    """{"topics": [hex or name], "since", "until", "pageSize", "limit", "cursor", "keys": [..], "ownKeys", "check"}"""
+    _only(body, {"topics", "since", "until", "pageSize", "limit", "cursor", "keys", "ownKeys", "check"})
     now = int(time.time())
     topics = _list(body, "topics", 512)
     upper = _integer(body, "until", now + 60)
@@ -76,8 +99,18 @@ def fetch_request(body: Body) -> FetchRequest:
         )
     except ConfigError as error:
         raise ApiError(400, "query", str(error)) from None
-    keys = None if body.get("keys") is None else tuple(_key(key) for key in _list(body, "keys", MAX_KEYS))
-    return FetchRequest(query, keys)
+    return FetchRequest(query, _keys(body), _truth(body, "check", False))
+
+
+def follow_request(body: Body) -> FollowRequest:
+    """{"topics": [hex or name], "since": .., "keys": [..], "ownKeys": ..}; without "since" from now on."""
+    _only(body, {"topics", "since", "keys", "ownKeys"})
+    topics = tuple(_topic(topic) for topic in _list(body, "topics", 512))
+    now = int(time.time())
+    since = _integer(body, "since", now)
+    if not 0 <= since <= now + 3_600:
+        raise ApiError(400, "since", f"since is {since}, expected a Unix time that is not in the future")
+    return FollowRequest(topics, since, _keys(body))
 
 
 def send_request(body: Body) -> SendRequest:
@@ -88,9 +121,7 @@ def send_request(body: Body) -> SendRequest:
         raise ApiError(400, "ttl", f"ttl is {ttl}, expected 1 to {7 * 24 * 3600} seconds")
     if not 1 <= copies <= 8:
         raise ApiError(400, "copies", f"copies is {copies}, expected 1 to 8")
-    sign = body.get("sign", False)
-    if not isinstance(sign, bool):
-        raise ApiError(400, "sign", "sign is true or false")
+    sign = _truth(body, "sign", False)
     return SendRequest(_payload(body), _topic(body.get("topic")), _recipient(body), ttl, copies, sign)
 
 
@@ -166,6 +197,19 @@ def _topic(value: object) -> bytes:
             raise ApiError(400, "topic", f"{value!r} is not a topic of 4 bytes")
         return topic
     return topic_of_name(value)
+
+
+def _keys(body: Body) -> KeysWanted:
+    given = body.get("keys") is not None
+    keys = tuple(_key(key) for key in _list(body, "keys", MAX_KEYS)) if given else ()
+    return KeysWanted(keys, _truth(body, "ownKeys", not given))
+
+
+def _truth(body: Body, name: str, default: bool) -> bool:
+    value = body.get(name, default)
+    if not isinstance(value, bool):
+        raise ApiError(400, name, f"{name} is true or false")
+    return value
 
 
 def _key(value: object) -> MailKey:

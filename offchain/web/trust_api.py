@@ -14,16 +14,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 
-from offchain.errors import ConfigError
 from offchain.trust.nodes import Resync, TrustedNodes
 from offchain.types import MAILSERVER
 from offchain.web import requests, views
 from offchain.web.guard import HEADERS, ApiError, guard, load_token
+from offchain.web.local import serve_locally
 from offchain.web.metrics import CONTENT_TYPE, exposition
 
 MAX_STREAMS = 32
@@ -121,19 +120,8 @@ class TrustApi:
 @asynccontextmanager
 async def serve_trust(trust: TrustedNodes, home: Path, host: str, port: int) -> AsyncIterator[str]:
     """Serve the interface for as long as the block lasts; its URL. ConfigError if the address cannot be used."""
-    if host != "localhost" and not ip_address(host).is_loopback:
-        raise ConfigError(f"the interface is for this machine only: {host} is not a loopback address")
-    runner = web.AppRunner(TrustApi(trust).application(load_token(home)), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-        bound: int = runner.addresses[0][1]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-    finally:
-        await runner.cleanup()
+    async with serve_locally(TrustApi(trust).application(load_token(home)), host, port) as url:
+        yield url
 
 
 def health_response(state: str) -> web.Response:

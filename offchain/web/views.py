@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from offchain.client.cross_check import CrossChecked
+from offchain.client.follow import CaughtUp
 from offchain.client.history import Asked, Finished, Overtaken, PageRead, Received, ServerFailed, Waiting
 from offchain.client.mailbox import Mail, MailEvent, Stored
 from offchain.client.pool_machine import PoolEvent, PoolNode
 from offchain.trust.explain import Explanation
 from offchain.trust.trusted_set import TrustChange, TrustedNode
+from offchain.trust.voices import Voice
 
 Json = dict[str, object]
 
@@ -84,11 +87,17 @@ def explanation(found: Explanation) -> Json:
         "expiresAt": found.expires_at,
         "provenBlock": found.proven_block,
         "provenAge": found.proven_age,
+        "curators": [voice(each) for each in found.voices],
     }
 
 
-def mail_event(event: MailEvent) -> Json:
-    """A line of the stream of a fetch: {"progress": ..}, {"message": ..} or {"done": ..}."""
+def voice(found: Voice) -> Json:
+    """What a curator says of a provider."""
+    return {"curator": hexed(found.curator), "says": found.says.value, "until": found.until}
+
+
+def mail_event(event: MailEvent | CaughtUp | CrossChecked) -> Json:
+    """A line of a stream: {"progress": ..}, {"message": ..}, {"done": ..}, {"caughtUp": ..} or {"checked": ..}."""
     match event:
         case Mail():
             return {"message": _mail(event)}
@@ -127,6 +136,19 @@ def mail_event(event: MailEvent) -> Json:
                     "pages": event.pages,
                     "servers": [hexed(node_id) for node_id in event.servers],
                     "cursor": hexed(event.cursor),
+                }
+            }
+        case CaughtUp(lower, upper):
+            return {"caughtUp": {"since": lower, "until": upper}}
+        case CrossChecked():
+            return {
+                "checked": {
+                    "compared": event.compared,
+                    "reason": event.reason,
+                    "first": [hexed(node_id) for node_id in event.first],
+                    "second": [hexed(node_id) for node_id in event.second],
+                    "withheld": [hexed(each) for each in event.withheld],
+                    "lacked": event.lacked,
                 }
             }
         case Received():

@@ -4,6 +4,7 @@
              RLP     [lower, upper, bloom, limit, cursor, batch]              status-go 0.13 to 0.35
              TOPICS  [lower, upper, bloom, topics, limit, cursor, batch]      status-go 0.50
              SPEC    [lower, upper, bloom, limit, cursor, topics]             the Status specification
+             SEALED  [lower, upper, bloom, topics, limit, cursor, batch, 1]   ours: see offchain.whisper.sealed
              BINARY  lower32 || upper32 [|| bloom64 [|| limit32 [|| cursor36]]], big endian      wnode, status-go 0.13
          or, without an envelope,
              PLAIN   [id32, from, to, limit, cursor, bloom]                   status-go 0.35
@@ -37,6 +38,9 @@ DEFAULT_PASSWORD = "status-offline-inbox"
 
 REQUEST_TOPIC = bytes(TOPIC_SIZE)
 REQUEST_TTL = 50
+REQUEST_AGE = 30
+"""Seconds by which a request is dated back, so that the clocks may differ by 40 s in either direction."""
+
 REQUEST_POW = 0.002
 """What old servers ask of a request."""
 
@@ -68,6 +72,7 @@ class Layout(Enum):
     RLP = "rlp"
     TOPICS = "rlp with topics"
     SPEC = "rlp with topics at the end"
+    SEALED = "rlp with topics, for a sealed answer"
     PLAIN = "plain"
     BINARY_8 = "binary of 8 bytes"
     BINARY_72 = "binary of 72 bytes"
@@ -104,14 +109,20 @@ class HistoryRequest:
     layout: Layout = field(default=Layout.TOPICS, compare=False)
     """How it was written, or is to be."""
 
+    @property
+    def sealed(self) -> bool:
+        """Whether the answer is to be encrypted to the client's key."""
+        return self.layout is Layout.SEALED
+
     def encode(self) -> bytes:
         """What goes into the envelope. ValueError for PLAIN (see `encode_plain`), or if a field does not fit."""
         self._check()
         bloom, topics = self.bloom or b"", list(self.topics)
         if self.layout is Layout.RLP:
             return rlp.encode([self.lower, self.upper, bloom, self.limit, self.cursor, int(self.batch)])
-        if self.layout is Layout.TOPICS:
-            return rlp.encode([self.lower, self.upper, bloom, topics, self.limit, self.cursor, int(self.batch)])
+        if self.layout in (Layout.TOPICS, Layout.SEALED):
+            last = [1] if self.sealed else []
+            return rlp.encode([self.lower, self.upper, bloom, topics, self.limit, self.cursor, int(self.batch), *last])
         if self.layout is Layout.SPEC:
             return rlp.encode([self.lower, self.upper, bloom, self.limit, self.cursor, topics])
         if self.layout is Layout.PLAIN:
@@ -163,14 +174,12 @@ class HistoryRequest:
     def _decode_list(cls, payload: bytes) -> HistoryRequest:
         try:
             items = rlp.decode_list(payload)
-            if len(items) not in (6, 7):
-                raise MailError(f"the request has {len(items)} items, expected 6 or 7")
-            layout = Layout.TOPICS if len(items) == 7 else Layout.SPEC if isinstance(items[5], list) else Layout.RLP
+            layout = _layout_of(items)
             lower, upper, bloom, *rest = items
             topics: rlp.Item = []
             batch: rlp.Item = b"\x01"
-            if layout is Layout.TOPICS:
-                topics, limit, cursor, batch = rest
+            if layout in (Layout.TOPICS, Layout.SEALED):
+                topics, limit, cursor, batch = rest[:4]
             elif layout is Layout.SPEC:
                 limit, cursor, topics = rest
             else:
@@ -204,7 +213,7 @@ class HistoryRequest:
             raise ValueError(f"the cursor has {len(self.cursor)} bytes, the filter {len(self.bloom or b'')}")
         if len(self.topics) > MAX_TOPICS or any(len(topic) != TOPIC_SIZE for topic in self.topics):
             raise ValueError(f"at most {MAX_TOPICS} topics of {TOPIC_SIZE} bytes fit into a request")
-        if self.topics and self.layout not in (Layout.TOPICS, Layout.SPEC):
+        if self.topics and self.layout not in (Layout.TOPICS, Layout.SPEC, Layout.SEALED):
             raise ValueError(f"the layout {self.layout.value!r} has no place for topics")
 
 
@@ -250,6 +259,14 @@ def decode_completion(payload: bytes) -> Completion | Failure:
     if len(content) not in (2 * ID_SIZE, 2 * ID_SIZE + CURSOR_SIZE):
         raise MailError(f"a completion has 64 or 100 bytes, found {len(content)}")
     return Completion(content[:ID_SIZE], content[ID_SIZE : 2 * ID_SIZE], content[2 * ID_SIZE :])
+
+
+def is_failure(payload: bytes) -> bool:
+    """Whether a packet 125 tells of a failure."""
+    try:
+        return rlp.as_bytes(rlp.decode(payload)).startswith(ERROR_PREFIX)
+    except rlp.RlpError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +369,8 @@ def seal_request(
         data = cipher.seal_asym(to, payload, sign_with=client_key)
     else:
         data = cipher.seal_sym(to, payload, sign_with=client_key)
-    envelope = mine(int(now) + REQUEST_TTL, REQUEST_TTL, REQUEST_TOPIC, data, pow_target, PowRule.LEADING)
+    expiry = int(now) - REQUEST_AGE + REQUEST_TTL
+    envelope = mine(expiry, REQUEST_TTL, REQUEST_TOPIC, data, pow_target, PowRule.LEADING)
     return SealedRequest(envelope.raw, envelope.hash)
 
 
@@ -426,6 +444,16 @@ def _is_plain(packet: bytes) -> bool:
         return len(rlp.split_list(packet)) == 6
     except rlp.RlpError:
         return False
+
+
+def _layout_of(items: Sequence[rlp.Item]) -> Layout:
+    if len(items) == 6:
+        return Layout.SPEC if isinstance(items[5], list) else Layout.RLP
+    if len(items) == 7:
+        return Layout.TOPICS
+    if len(items) == 8 and items[7] == b"\x01":
+        return Layout.SEALED
+    raise MailError(f"the request has {len(items)} items, expected 6, 7, or 8 of which the last is 1")
 
 
 def _time(item: rlp.Item) -> int:

@@ -224,6 +224,10 @@ class ShhSession:
             return False
         return known_pow >= remote.min_pow or envelope.best_pow(remote.min_pow) >= remote.min_pow
 
+    def lift_rate_limit(self) -> None:
+        """Take as many envelopes a second as come: the peer turned out to be one that we trust."""
+        self._envelopes = None
+
     # IN
 
     def receive(self, code: int, payload: bytes, now: float) -> Event | None:
@@ -393,6 +397,10 @@ class ShhPeer:
         """See ShhSession.set_requirements."""
         self.session.set_requirements(self._clock(), min_pow=min_pow, bloom=bloom)
         await self._flush()
+
+    def lift_rate_limit(self) -> None:
+        """See ShhSession.lift_rate_limit."""
+        self.session.lift_rate_limit()
 
     async def close(self, reason: DisconnectReason = DisconnectReason.REQUESTED) -> None:
         """Say goodbye and close the connection."""

@@ -201,11 +201,15 @@ async def test_ipv6_and_ipv4_through_one_socket():
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("no IPv6 here")
-    async with discovery(host="::1") as six, discovery(host="::", advertised_ip="::1") as both, discovery() as four:
+    both = discovery(host="::", advertised_ip="127.0.0.1", advertised_ip6="::1")
+    async with discovery(host="::1") as six, both, discovery() as four:
         assert str(six.record.ip6) == "::1"
+        assert (str(both.record.ip), str(both.record.ip6)) == ("127.0.0.1", "::1")
+        assert both.record.udp == both.record.udp6 == both.port
         assert str((await both.ping(six.record)).ip) == "::1"
         assert str((await both.ping(four.record)).ip) == "127.0.0.1"
         assert await six.find_node(both.record, [0]) == [both.record]
+        assert await four.find_node(both.record, [0]) == [both.record]
 
 
 async def test_noise_from_a_socket_is_borne():

@@ -1,76 +1,22 @@
 """RLPx and shh/6 with @ethereumjs/devp2p over real TCP on loopback: Hello both ways, envelopes both ways."""
 
 import asyncio
-import json
-import shutil
 import time
-from pathlib import Path
 
 import pytest
 
 from offchain import rlp
 from offchain.errors import ConnectionLost
-from offchain.keys import PrivateKey, PublicKey
+from offchain.keys import PrivateKey
 from offchain.rlpx import peer as rlpx
 from offchain.rlpx.connection import Message
 from offchain.rlpx.p2p import PONG, Capability, DisconnectReason
 from offchain.rlpx.peer import Disconnected
 from offchain.whisper.envelope import Envelope, encode_many, mine
 from offchain.whisper.protocol import SHH, Code, EnvelopesReceived, Extension, RequirementsChanged, ShhPeer, Status
+from tests.support.devp2p_peer import PATIENCE, Foreign, needs_devp2p
 
-PROGRAM = Path(__file__).parent / "rlpx-peer" / "peer.mjs"
-MODULES = Path(__file__).parents[2] / "node_modules" / "@ethereumjs" / "devp2p"
-PATIENCE = 20.0
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not MODULES.exists(), reason="needs Node and its packages (make setup)"
-)
-
-
-class Foreign:
-    """The Node program, by its standard input and output."""
-
-    def __init__(self, process):
-        self._process = process
-        self.port = 0
-
-    @classmethod
-    async def start(cls, key, *capabilities):
-        process = await asyncio.create_subprocess_exec(
-            "node",
-            str(PROGRAM),
-            key.to_bytes().hex(),
-            *capabilities,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=16 * 1024 * 1024,
-        )
-        foreign = cls(process)
-        listening = await foreign.heard("listening")
-        foreign.key = PublicKey.from_bytes(bytes.fromhex(listening["id"]))
-        foreign.port = listening["port"]
-        return foreign
-
-    async def do(self, command, **arguments):
-        self._process.stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
-        await self._process.stdin.drain()
-
-    async def heard(self, event):
-        """The next event of that name; an error in its place fails the test."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                line = await self._process.stdout.readline()
-                assert line, "the program ended"
-                found = json.loads(line)
-                if found["event"] == event:
-                    return found
-                assert found["event"] != "error", found
-
-    async def stop(self):
-        if self._process.returncode is None:
-            await self.do("quit")
-        async with asyncio.timeout(PATIENCE):
-            await self._process.wait()
+pytestmark = needs_devp2p
 
 
 @pytest.fixture

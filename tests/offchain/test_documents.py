@@ -57,6 +57,21 @@ def test_every_rule_names_a_test_that_exists(rule):
         assert name in names_in(path), f"{rule} names {name}, which {path} does not have"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_test_named_exists(document):
+    for path, name in CITATION.findall(document.read_text()):
+        assert (ROOT / path).exists(), path
+        assert name in names_in(path), f"{path} has no {name}"
+
+
+def test_every_complaint_names_a_test():
+    lines = (ROOT / "docs" / "complaints.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| complaint")]
+
+    assert len(rows) >= 15
+    assert all(CITATION.findall(row) for row in rows)
+
+
 def commands_shown():
     """Every `waypost ...` in a code block, with the document it stands in."""
     for document in DOCUMENTS:

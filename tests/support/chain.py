@@ -16,6 +16,7 @@ from offchain.chain.events import TOPICS, RawLog, plain_log
 from offchain.chain.rpc import Rpc, Unreachable
 from offchain.hashing import keccak256
 from offchain.types import Address, KindId, NodeId, ProviderId
+from tests.support.fake_sockets import FakeSockets
 
 REGISTRY = Address(b"\x11" * 20)
 CURATOR = Address(b"\xcc" * 20)
@@ -205,6 +206,8 @@ class FakeChain:
     """How far below the head the final block is."""
     blocks: list = field(default_factory=list)
     salt: int = 0
+    later: int = 0
+    """Seconds that passed without blocks."""
 
     def __post_init__(self):
         if not self.blocks:
@@ -258,7 +261,12 @@ class FakeChain:
 
     def copy(self):
         """Another chain with the same blocks so far."""
-        return FakeChain(self.depth, list(self.blocks), self.salt)
+        return FakeChain(self.depth, list(self.blocks), self.salt, self.later)
+
+    @property
+    def time(self):
+        """The head's, Unix."""
+        return int(self.head.header["timestamp"], 16)
 
     def by_hash(self, block_hash):
         return next((block for block in self.blocks if block.hash == block_hash), None)
@@ -268,7 +276,8 @@ class FakeChain:
         contracts = {REGISTRY, CURATOR, OTHER_CURATOR}
         state_root, _ = trie({contract: self._account(contract, slots) for contract in contracts})
         parent = self.blocks[-1].hash if self.blocks else bytes(32)
-        header = _header(number, parent, state_root, self.salt, bloom_of(said for said, _ in logs))
+        time = GENESIS_TIME + 12 * number + self.later
+        header = _header(number, time, parent, state_root, self.salt, bloom_of(said for said, _ in logs))
         block_hash = bytes.fromhex(header["hash"][2:])
         raws = tuple(raw_log(said, version, number, index, block_hash) for index, (said, version) in enumerate(logs))
         block = FakeBlock(number, header, raws, commitment, slots, tuple(said for said, _ in logs))
@@ -307,7 +316,7 @@ def bloom_of(said):
     return bits.to_bytes(256, "big")
 
 
-def _header(number, parent, state_root, salt, bloom):
+def _header(number, time, parent, state_root, salt, bloom):
     fields = {
         "parentHash": parent,
         "sha3Uncles": bytes(32),
@@ -320,7 +329,7 @@ def _header(number, parent, state_root, salt, bloom):
         "number": number,
         "gasLimit": 30_000_000,
         "gasUsed": 0,
-        "timestamp": GENESIS_TIME + 12 * number,
+        "timestamp": time,
         "extraData": b"%d" % salt,
         "mixHash": bytes(32),
         "nonce": bytes(8),
@@ -393,6 +402,11 @@ class FakeRpc(Rpc):
     def __init__(self, *nodes):
         super().__init__([f"http://node{index}.example" for index in range(len(nodes))])
         self.nodes = dict(zip((endpoint.url for endpoint in self.endpoints), nodes, strict=True))
+        self.sockets = FakeSockets()
+
+    @property
+    def session(self):
+        return self.sockets
 
     async def __aenter__(self):
         return self

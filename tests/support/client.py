@@ -19,6 +19,7 @@ from offchain.types import MAILSERVER, parse_ip
 from offchain.whisper.envelope import Envelope
 from offchain.whisper.mail import Completion, Failure, encode_mail, open_request
 from offchain.whisper.protocol import Code, EnvelopesReceived, Extension, ShhPeer, Status
+from offchain.whisper.sealed import AnswerSealer
 
 
 class FakeTrust:
@@ -65,6 +66,7 @@ class MemoryPeer:
         self.over = None
         self._queue = deque()
         self._readable = asyncio.Event()
+        self.messages_sent = self.bytes_sent = 0
 
     @classmethod
     def pair(cls, one, two):
@@ -88,6 +90,8 @@ class MemoryPeer:
             raise self.over
         for code, payload in messages:
             self.other._queue.append(Message(capability, code, payload))
+            self.messages_sent += 1
+            self.bytes_sent += len(payload)
         self.other._readable.set()
 
     async def receive_many(self, limit=64):
@@ -117,7 +121,7 @@ class FakeServer:
     """A mail server that holds a list of envelopes and answers from it, or misbehaves as told.
 
     `tricks` are used up one per history request: "silent", "cut" (half a page, then hang up), "refuse", "nonsense",
-    "foreign" (an envelope outside the range). Without any it is honest.
+    "foreign" (an envelope outside the range), "plain" (not sealed, though asked for). Without any it is honest.
     """
 
     def __init__(self, number, mails=(), *tricks):
@@ -130,6 +134,8 @@ class FakeServer:
         self.packets = 0
         self.statuses = []
         self.min_pow = 0.0
+        self.delay = 0.0
+        """Seconds until a request is answered."""
         self.confirmations = True
         self.tasks = set()
         self.peers = []
@@ -166,6 +172,8 @@ class FakeServer:
 
     async def _answer(self, shh, peer, packet):
         opened = open_request(packet, self.key, peer.remote, time.time())
+        if self.delay:
+            await asyncio.sleep(self.delay)
         self.requests.append(opened.request)
         request = opened.request
         trick = self.tricks.pop(0) if self.tricks else None
@@ -187,13 +195,15 @@ class FakeServer:
             await shh.send(Code.DIRECT, encode_mail([m.raw for m in page[: len(page) // 2]]))
             await peer.close(DisconnectReason.QUITTING)
             return
+        sealed = request.sealed and trick != "plain"
+        seal = AnswerSealer(self.key, peer.remote, opened.id).seal if sealed else bytes
         for start in range(0, len(page), 2):
-            await shh.send(Code.DIRECT, encode_mail([m.raw for m in page[start : start + 2]]))
+            await shh.send(Code.DIRECT, seal(encode_mail([m.raw for m in page[start : start + 2]])))
         if trick == "endless":
             return
         last = page[-1].hash if page else bytes(32)
         more = cursor_of(page[-1]) if len(page) == request.limit else b""
-        await shh.send(Code.REQUEST_COMPLETE, Completion(opened.id, last, more).encode())
+        await shh.send(Code.REQUEST_COMPLETE, seal(Completion(opened.id, last, more).encode()))
 
 
 def cursor_of(envelope):
@@ -207,13 +217,13 @@ CLIENT = key(100)
 class Setting:
     """A pool of fake servers, a mailbox over it, and the trust that both rely on."""
 
-    def __init__(self, *servers, keys=(), timeout=5.0, hedge_after=60.0, seed=1):
+    def __init__(self, *servers, keys=(), timeout=5.0, hedge_after=60.0, seed=1, **mailbox):
         self.servers = {server.node_id: server for server in servers}
         self.trust = FakeTrust(*self.servers)
         config = ClientConfig(MAILSERVER, pool_target=len(servers))
         self.pool = Pool(config, self.trust, self._connect, rng=random.Random(seed))
         self.mailbox = Mailbox(
-            self.pool, CLIENT, keys, request_timeout=timeout, hedge_after=hedge_after, rng=random.Random(1)
+            self.pool, CLIENT, keys, request_timeout=timeout, hedge_after=hedge_after, rng=random.Random(1), **mailbox
         )
 
     async def _connect(self, contact):

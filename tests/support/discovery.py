@@ -186,6 +186,7 @@ def node(
     limits: Limits | None = None,
     lan: bool = True,
     advertise: bool = True,
+    seeds: tuple[Enr, ...] = (),
     **config: Any,
 ) -> Node:
     """A started node at an address of the network."""
@@ -193,6 +194,6 @@ def node(
         host=ip, bootnodes=tuple(each.record.text for each in boot), kinds=kinds, lan=lan, **config
     )
     machine = Node(key(number), settings, Random(number), limits=limits)
-    machine.start(ip if advertise else None, 20_000 + number, network.now)
+    machine.start([ip] if advertise else [], 20_000 + number, network.now, seeds)
     network.join(machine, (ip, 20_000 + number))
     return machine

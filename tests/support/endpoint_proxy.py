@@ -58,7 +58,7 @@ class EndpointProxy:
         if fault == "page":
             return web.Response(text="<html>upstream error</html>", content_type="text/html")
         if fault == "nothing":
-            return web.json_response({"jsonrpc": "2.0", "id": call["id"], "result": None})
+            return web.json_response([_nothing(each) for each in call] if isinstance(call, list) else _nothing(call))
         if fault == "bomb":
             packed = gzip.compress(bytes(HUGE))
             return web.Response(body=packed, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
@@ -69,7 +69,7 @@ class EndpointProxy:
                 document = await answer.json()
         except ClientError:
             return web.Response(status=502)
-        if call["method"] == "eth_getLogs" and document.get("result"):
+        if isinstance(call, dict) and call["method"] == "eth_getLogs" and document.get("result"):
             document["result"] = _lie(fault, document["result"])
         return web.json_response(document)
 
@@ -108,6 +108,10 @@ async def _copy(source, target):
         if message.type is not WSMsgType.TEXT or target.closed:
             return
         await target.send_str(message.data)
+
+
+def _nothing(call):
+    return {"jsonrpc": "2.0", "id": call["id"], "result": None}
 
 
 def _lie(fault, logs):

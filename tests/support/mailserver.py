@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -121,7 +122,8 @@ class MemoryArchive:
         return [self.kept[at].raw if at in self.kept else None for at in positions]
 
     def days(self) -> list[DayInfo]:
-        return [DayInfo(day, 100) for day in sorted({each.sent // DAY for each in self.kept.values()})]
+        counts = Counter(each.sent // DAY for each in self.kept.values())
+        return [DayInfo(day, 100, count) for day, count in sorted(counts.items())]
 
     def count(self) -> int:
         return len(self.kept)
@@ -159,6 +161,7 @@ class FakeShh:
         self.gate = asyncio.Event()
         self.gate.set()
         self.closed = False
+        self.limited = True
         self.reason: DisconnectReason | None = None
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
 
@@ -201,6 +204,9 @@ class FakeShh:
         await self._ready()
         self.acknowledged.append(received)
 
+    def lift_rate_limit(self) -> None:
+        self.limited = False
+
     async def close(self, reason: DisconnectReason = DisconnectReason.REQUESTED) -> None:
         self.reason = reason
         self.hang_up()
@@ -209,3 +215,17 @@ class FakeShh:
         await self.gate.wait()
         if self.closed:
             raise Disconnected(DisconnectReason.REQUESTED, by_us=False)
+
+
+def pages(archive, query: Query) -> list[list[bytes]]:
+    """All of an answer, page by page."""
+    found, cursor = [], query.cursor
+    while True:
+        page = archive.query(
+            Query(query.lower, query.upper, query.topics, query.bloom, query.limit, cursor, query.max_bytes)
+        )
+        found.append(page.envelopes)
+        if page.cursor is None:
+            return found
+        assert page.cursor > cursor
+        cursor = page.cursor

@@ -21,7 +21,7 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[str]:
+def cluster(folder: Path, shared_buffers: str = "64MB") -> Iterator[str]:
     """A running PostgreSQL, reached by a socket in a folder of its own; its URL."""
     home = Path(tempfile.mkdtemp(prefix="pg-"))  # short: the name of a socket has at most 107 bytes
     server: subprocess.Popen[bytes] | None = None
@@ -33,7 +33,8 @@ def cluster(folder: Path) -> Iterator[str]:
         data = home / "data"
         initdb = [folder / "initdb", "-D", data, "-U", "waypost", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run([*initdb, "--locale=C"], check=True, capture_output=True, **as_user)
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={home}", "-c", "shared_buffers=64MB"]
+        settings = ("listen_addresses=", f"unix_socket_directories={home}", f"shared_buffers={shared_buffers}")
+        options = [option for each in settings for option in ("-c", each)]
         log = open(home / "log", "wb")  # noqa: SIM115
         with log:
             server = subprocess.Popen([folder / "postgres", "-D", data, *options], stdout=log, stderr=log, **as_user)

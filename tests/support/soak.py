@@ -2,9 +2,10 @@
 
     python -m tests.support.soak --minutes 30
 
-A real chain (anvil) with the real contracts; the product follows it through three endpoints of which one has a fault at
-any time. The contracts' own views are the model: in the end the trusted set must equal what they say. Prints one table;
-ends with an error if the set is wrong, memory grew, or anything was logged as an error.
+A real chain (anvil) with the real contracts; the product follows it through three endpoints of which one or two have a
+fault at any time. The contracts' own views are the model: again and again, and in the end, the trusted set must equal
+what they say. In between no endpoint answers and the clock goes on: STALE keeps the set, EXPIRED keeps nobody. Prints
+one table; ends with an error if the set is wrong, memory grew, or anything was logged as an error.
 """
 
 import argparse
@@ -23,13 +24,18 @@ from pathlib import Path
 from bench._report import Figure, report
 from offchain.hashing import keccak256
 from offchain.keys import PrivateKey
-from offchain.trust import Policy, TrustedNodes
+from offchain.trust import Freshness, Policy, TrustedNodes
 from offchain.types import MAILSERVER
 from tests.support.chain_world import ACCEPTED, MAILSERVER_KIND, REJECTED, World
 from tests.support.endpoint_proxy import FAULTS, EndpointProxy
 
 SETTLE = 60.0
 """Seconds for the set to become right once the faults end."""
+
+HOUR = 3_600.0
+
+LIVES = 4
+"""Times that the trusted nodes are opened anew; each ends with a comparison and a night."""
 
 MAX_GROWTH = 30.0
 """MB that memory may grow between the first third and the end."""
@@ -60,20 +66,28 @@ class Soak:
         self.did = Counter()
         self.trusted = None
         self.memory = []
+        self.ahead = 0.0
+        """Seconds by which the clock of the trusted nodes is ahead of the world's."""
 
     async def run(self, seconds):
         """Live for so long, then settle; the figures."""
         async with AsyncExitStack() as stack:
             self.proxies = [await stack.enter_async_context(EndpointProxy(self.world.url).running()) for _ in range(3)]
-            await asyncio.to_thread(self._found)
+            await asyncio.to_thread(self._prepare)
             started = time.monotonic()
             while (left := started + seconds - time.monotonic()) > 0:
                 async with self._open() as self.trusted:
                     watcher = asyncio.create_task(self._consume(self.trusted))
-                    await self._live(min(left, max(seconds / 4, 5)))
+                    until = time.monotonic() + min(left, max(seconds / LIVES, 2))
+                    while (left := until - time.monotonic()) > 0:
+                        await self._live(min(left, max(seconds / LIVES / 5, 2)))
+                        await self._agree()
+                        await self._night()
                     watcher.cancel()
                 self.did["restarts"] += 1
-            return await self._settle(started)
+            lived = time.monotonic() - started
+            async with self._open() as self.trusted:
+                return self._bill(lived, await self._agree())
 
     def _open(self):
         config = self.world.config(
@@ -84,12 +98,11 @@ class Soak:
             head_silence=3.0,
             poll_interval=0.2,
             proof_interval=5.0,
-            fresh_for=1e9,
-            keep_for=2e9,
         )
-        return TrustedNodes(config, Policy(curators=(self.world.curator_address,)))
+        policy = Policy(curators=(self.world.curator_address,))
+        return TrustedNodes(config, policy, clock=lambda: time.time() + self.ahead)
 
-    def _found(self):
+    def _prepare(self):
         for operator in self.world.operators[:3]:
             provider = self.world.create_provider(operator)
             self.providers.append((provider, operator))
@@ -101,11 +114,10 @@ class Soak:
             await asyncio.to_thread(self._act)
             chance = self.rng.random()
             if chance < 0.15:
-                proxy = self.rng.choice(self.proxies)
-                for each in self.proxies:
-                    each.fault = None
-                proxy.fault = self.rng.choice(FAULTS)
-                self.did[f"fault: {proxy.fault}"] += 1
+                self._heal()
+                for proxy in self.rng.sample(self.proxies, self.rng.choice((1, 1, 1, 2))):
+                    proxy.fault = self.rng.choice(FAULTS)
+                    self.did[f"fault: {proxy.fault}"] += 1
             elif chance < 0.2:
                 await self.rng.choice(self.proxies).drop_sockets()
                 self.did["subscriptions dropped"] += 1
@@ -171,25 +183,48 @@ class Soak:
         async for _ in trusted.changes():
             self.did["changes told"] += 1
 
-    async def _settle(self, started):
+    def _heal(self):
         for proxy in self.proxies:
             proxy.fault = None
-        lived = time.monotonic() - started
-        async with self._open() as self.trusted:
-            async with asyncio.timeout(SETTLE):
-                while True:
-                    await asyncio.to_thread(self.world.mine, 1)
-                    await asyncio.sleep(0.2)
-                    final, head = await asyncio.to_thread(lambda: (self.model("finalized"), self.model("latest")))
-                    expected = final.keys() & head.keys()
-                    found = {node.node_id for node in self.trusted.nodes(MAILSERVER)}
-                    status = self.trusted.status()
-                    if found == expected and status["alarm"] is None and status["proofs"]:
-                        break
+
+    def _found(self):
+        return {node.node_id for node in self.trusted.nodes(MAILSERVER)}
+
+    async def _agree(self):
+        """Wait until the trusted set is what the contracts say, without faults; the set."""
+        self._heal()
+        async with asyncio.timeout(SETTLE):
+            while True:
+                await asyncio.to_thread(self.world.mine, 1)
+                await asyncio.sleep(0.2)
+                final, head = await asyncio.to_thread(lambda: (self.model("finalized"), self.model("latest")))
+                expected, status = final.keys() & head.keys(), self.trusted.status()
+                if (
+                    self._found() == expected
+                    and (status["state"], status["alarm"]) == (Freshness.FRESH.value, None)
+                    and self.trusted.caught_up
+                ):
+                    self.did["times the set was compared"] += 1
+                    return expected
+
+    async def _night(self):
+        """No endpoint answers and time goes on: what was proven is kept for a while, then nobody; then all is back."""
+        known = self._found()
+        for proxy in self.proxies:
+            proxy.fault = "limit"
+        for hours, state, expected in ((2, Freshness.STALE, known), (25, Freshness.EXPIRED, set())):
+            self.ahead = hours * HOUR
+            assert (self.trusted.state, self._found()) == (state, expected)
+            self.did[f"nights: {state.value}"] += 1
+        self.ahead = 0.0
+        await self._agree()
+
+    def _bill(self, lived, expected):
         third = self.memory[len(self.memory) // 3 : len(self.memory) // 3 + 20] or [0.0]
         growth = sum(self.memory[-20:]) / len(self.memory[-20:] or [1]) - sum(third) / len(third)
         figures = {
             "lived": Figure(lived, "s"),
+            "memory at the beginning": Figure(self.memory[0], "MB"),
             "memory at the end": Figure(self.memory[-1], "MB"),
             "memory grew since the first third": Figure(growth, "MB", f"<= {MAX_GROWTH:g}"),
             "peak memory": Figure(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MB"),

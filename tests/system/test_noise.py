@@ -1,14 +1,8 @@
 """A discovery node as operators run it, fed noise: what it answers, what it keeps, whom it serves."""
 
-import json
-import os
 import random
-import shutil
 import socket
-import subprocess
-import sys
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,8 +11,8 @@ from offchain.config import DiscoveryConfig
 from offchain.discovery import Discovery
 from offchain.discovery import packet as packets
 from offchain.discovery.packet import Mask
-from offchain.enr import Enr
 from offchain.keys import PrivateKey
+from tests.support.node_process import running_node
 
 NOISE = 100_000
 SOURCES = 40
@@ -36,21 +30,8 @@ WHOAREYOU_SIZE = 63
 @pytest.fixture
 def node(tmp_path):
     """A discovery node in a process of its own, and its record."""
-    (tmp_path / "config.toml").write_text('[discovery]\nhost = "127.0.0.1"\nlan = true\n')
-    program = shutil.which("waypost", path=str(Path(sys.executable).parent))
-    process = subprocess.Popen(
-        [program, "node", "run", "--json", "--home", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        text=True,
-    )
-    try:
-        ready = json.loads(process.stdout.readline())
-        yield psutil.Process(process.pid), Enr.parse(ready["enr"])
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    with running_node(tmp_path) as running:
+        yield psutil.Process(running.process.pid), running.record
 
 
 def noise(rng, record):

@@ -181,6 +181,11 @@ def check_proof(file: Path) -> None:
 @bootnode_option
 @click.option("--kind", "kinds", multiple=True, help="A kind to announce; another program serves it.")
 @click.option("--tcp", type=click.IntRange(1, 65535), help="RLPx port of that program.")
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    help="Also answer on this TCP port of this machine: /healthz, /metrics, /v1/status; 0 takes a free one.",
+)
 @common_options
 def run(
     key_path: Path | None,
@@ -189,16 +194,16 @@ def run(
     bootnodes: tuple[str, ...],
     kinds: tuple[str, ...],
     tcp: int | None,
+    http_port: int | None,
 ) -> None:
     """Run a plain discovery node: a bootstrap node, or one that announces what another program serves."""
     from offchain.cli.services import run_plain_node
 
     state = state_of()
     changes = {"host": host, "port": port, "bootnodes": bootnodes}
-    settings = state.settings(
-        {"discovery": {name: value for name, value in changes.items() if value not in (None, ())}}
-    )
-    run_plain_node(state.output, settings, key_path, tuple(_kind(name) for name in kinds), tcp)
+    settings = state.settings(overrides({}, discovery=changes, http={"port": http_port}))
+    kinds_served = tuple(_kind(name) for name in kinds)
+    run_plain_node(state.output, settings, key_path, kinds_served, tcp, http_port is not None)
 
 
 def _ask(rpc: tuple[str, ...], registry: Address, secret: PrivateKey, kind: Kind) -> tuple[int, int]:

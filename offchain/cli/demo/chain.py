@@ -19,6 +19,7 @@ from offchain.cli.calls import call_contract, request
 from offchain.cli.demo.actors import ActorFailed, Troupe
 from offchain.cli.demo.stage import NETWORK, PROJECT, Stage
 from offchain.errors import ChainError
+from offchain.hashing import keccak256
 from offchain.types import MAILSERVER, Address
 
 BLOCK_TIME = 1
@@ -28,9 +29,11 @@ START = 20.0
 BROWNIE = 120.0
 """Seconds: with an empty cache Brownie compiles first."""
 
-KIND = MAILSERVER
 MAILSERVER_KIND = 1
 """The registry makes the kind of mail servers when it is deployed."""
+
+Step = dict[str, object]
+"""One command of scripts/, with its arguments and options; see scripts/apply.py."""
 
 POLL = 0.004
 """Seconds between looks at the height of the chain, while a reaction is timed."""
@@ -50,7 +53,7 @@ async def start(troupe: Troupe, stage: Stage) -> None:
     deadline = time.monotonic() + START
     while True:
         try:
-            await _ask(stage, "eth_chainId")
+            await ask(stage, "eth_chainId")
             return
         except ChainError:
             if anvil.ended or time.monotonic() > deadline:
@@ -58,50 +61,120 @@ async def start(troupe: Troupe, stage: Stage) -> None:
             await asyncio.sleep(0.03)
 
 
-async def deploy(troupe: Troupe, stage: Stage) -> dict[str, Any]:
-    """Deploy the contracts; the content of the deployment file."""
-    await _brownie(troupe, stage, "deploy", "deploy", "main", f"record={stage.deployment}")
-    document: dict[str, Any] = json.loads(stage.deployment.read_text())
-    return document
+async def deploy(troupe: Troupe, stage: Stage) -> None:
+    """Deploy the registry and an owner's curator."""
+    await brownie(troupe, stage, "deploy", "deploy", "main", f"record={stage.deployment}")
 
 
-async def list_nodes(troupe: Troupe, stage: Stage, proofs: Mapping[int, Sequence[object]], accepted: int) -> None:
-    """Make the providers, each from an account of its own; list their nodes; have the curator accept one provider."""
-    steps: list[dict[str, object]] = [
-        {"do": "providers create", "metadata": f"https://provider-{provider}.example/", "account": provider}
-        for provider in sorted(proofs)
+def contracts(stage: Stage) -> dict[str, dict[str, Any]]:
+    """What the deployment file says: address and block of each contract."""
+    document: dict[str, dict[str, dict[str, Any]]] = json.loads(stage.deployment.read_text())
+    return document["contracts"]
+
+
+def address_of(stage: Stage, contract: str) -> Address:
+    """Where a contract is."""
+    return Address(bytes.fromhex(contracts(stage)[contract]["address"][2:]))
+
+
+def listing_steps(proofs: Mapping[int, Sequence[object]], kind: str = MAILSERVER) -> list[Step]:
+    """Steps of a plan: make the providers, each from an account of its own; list their nodes."""
+    return [
+        *(
+            {"do": "providers create", "metadata": f"https://provider-{provider}.example/", "account": provider}
+            for provider in sorted(proofs)
+        ),
+        *(nodes_step(provider, kind, each) for provider, each in sorted(proofs.items())),
     ]
-    steps += [
-        {"do": "nodes add", "provider": provider, "kind": KIND, "proofs": each, "expires": "14d", "account": provider}
-        for provider, each in sorted(proofs.items())
-    ]
-    steps.append({"do": "curator accept", "provider": accepted, "kind": KIND})
-    path = stage.folder / "plan.json"
+
+
+def nodes_step(provider: int, kind: str, proofs: Sequence[object]) -> Step:
+    """Step of a plan: a provider lists nodes."""
+    return {
+        "do": "nodes add",
+        "provider": provider,
+        "kind": kind,
+        "proofs": proofs,
+        "expires": "30d",
+        "account": provider,
+    }
+
+
+async def carry_out(troupe: Troupe, stage: Stage, name: str, steps: Sequence[Step]) -> None:
+    """Have Brownie carry out a plan."""
+    path = stage.folder / f"{name}.json"
     path.write_text(json.dumps(steps, indent=2))
-    await _brownie(troupe, stage, "apply", "apply", "main", str(path), f"deployment={stage.deployment}")
+    await brownie(troupe, stage, name, "apply", "main", str(path), f"deployment={stage.deployment}")
 
 
 async def remove_node(troupe: Troupe, stage: Stage, provider: int, address: str) -> None:
     """The provider removes one of its nodes."""
     options = (f"account={provider}", f"deployment={stage.deployment}")
-    await _brownie(troupe, stage, "remove", "nodes", "remove", str(provider), KIND, address, *options)
+    await brownie(troupe, stage, "remove", "nodes", "remove", str(provider), MAILSERVER, address, *options)
+
+
+async def brownie(troupe: Troupe, stage: Stage, name: str, *arguments: str) -> None:
+    """`brownie run`, with these words. One at a time: Brownie writes a file of its project at every start."""
+    command = [stage.brownie, "run", *arguments, "--network", NETWORK]
+    await troupe.run(f"brownie {name}", command, within=BROWNIE, cwd=PROJECT)
 
 
 async def has_code(stage: Stage, address: str) -> bool:
     """Whether there is a contract at the address."""
-    return await _ask(stage, "eth_getCode", address, "latest") not in ("0x", None)
+    return await ask(stage, "eth_getCode", address, "latest") not in ("0x", None)
 
 
-async def is_listed(stage: Stage, provider: int, node: str) -> bool:
-    """Whether the registry lists the node as the provider's mail server."""
-    arguments = _word(provider) + _word(MAILSERVER_KIND) + _word(int(node, 16))
-    return bool(int.from_bytes(await _call(stage, "isListed(uint256,uint256,address)", arguments), "big"))
+async def is_listed(stage: Stage, provider: int, kind: int, node: str) -> bool:
+    """Whether the registry lists the node as the provider's, for the kind."""
+    found = await call(stage, "NodeRegistry", "isListed(uint256,uint256,address)", provider, kind, int(node, 16))
+    return bool(found[0])
 
 
 async def is_known(stage: Stage, node: str) -> bool:
     """Whether anybody lists the node as anything."""
-    info = await _call(stage, "nodeOf(address)", _word(int(node, 16)))
-    return int.from_bytes(info[32:64], "big") != 0
+    return (await call(stage, "NodeRegistry", "nodeOf(address)", int(node, 16)))[1] != 0
+
+
+async def ask(stage: Stage, method: str, *parameters: object) -> object:
+    """One request to the chain."""
+    return await asyncio.to_thread(request, stage.rpc, method, list(parameters))
+
+
+async def call(stage: Stage, contract: str, signature: str, *arguments: int) -> list[int]:
+    """The words that a view of a contract returns."""
+    encoded = b"".join(argument.to_bytes(32, "big") for argument in arguments)
+    answers = await asyncio.to_thread(call_contract, [stage.rpc], address_of(stage, contract), [(signature, encoded)])
+    return [int.from_bytes(answers[0][at : at + 32], "big") for at in range(0, len(answers[0]), 32)]
+
+
+async def texts(stage: Stage, contract: str, event: str, word: int) -> list[str]:
+    """What a contract's events of one kind hold in their text, whose place is in that word of the data."""
+    where = {
+        "address": "0x" + address_of(stage, contract).hex(),
+        "fromBlock": hex(contracts(stage)[contract]["block"]),
+        "topics": ["0x" + keccak256(event.encode()).hex()],
+    }
+    logs = await ask(stage, "eth_getLogs", where)
+    found = []
+    for log in logs if isinstance(logs, list) else ():
+        data = bytes.fromhex(log["data"][2:])
+        at = int.from_bytes(data[word * 32 : word * 32 + 32], "big")
+        size = int.from_bytes(data[at : at + 32], "big")
+        found.append(data[at + 32 : at + 32 + size].decode())
+    return found
+
+
+async def account(stage: Stage, number: int) -> int:
+    """The address of an account that the chain itself holds."""
+    accounts = await ask(stage, "eth_accounts")
+    assert isinstance(accounts, list)
+    return int(accounts[number], 16)
+
+
+async def put_forward(stage: Stage, seconds: int) -> None:
+    """Let the chain's clock jump, and a block come after the jump: anvil can, a live chain cannot."""
+    await ask(stage, "evm_increaseTime", seconds)
+    await ask(stage, "evm_mine")
 
 
 class Heights:
@@ -161,27 +234,3 @@ class BlockClock:
             self._connection.close()
         else:
             self._heights.read(height, asked)
-
-
-async def _brownie(troupe: Troupe, stage: Stage, name: str, *arguments: str) -> None:
-    await troupe.run(
-        f"brownie {name}",
-        [stage.brownie, "run", *arguments, "--network", NETWORK],
-        within=BROWNIE,
-        cwd=PROJECT,
-    )
-
-
-async def _ask(stage: Stage, method: str, *parameters: object) -> object:
-    return await asyncio.to_thread(request, stage.rpc, method, list(parameters))
-
-
-async def _call(stage: Stage, signature: str, arguments: bytes) -> bytes:
-    registry = json.loads(stage.deployment.read_text())["contracts"]["NodeRegistry"]["address"]
-    address = Address(bytes.fromhex(registry[2:]))
-    answers = await asyncio.to_thread(call_contract, [stage.rpc], address, [(signature, arguments)])
-    return answers[0]
-
-
-def _word(number: int) -> bytes:
-    return number.to_bytes(32, "big")

@@ -138,7 +138,7 @@ class World:
         if hostile:
             self.ring.corrupt(node)
         self.nodes[address] = node
-        node.start(address[0], _PORT, self.now)
+        node.start([address[0]], _PORT, self.now)
         self.pump(address)
         return node
 

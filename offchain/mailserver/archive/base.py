@@ -83,6 +83,9 @@ class DayInfo:
     size: int
     """Bytes on disk."""
 
+    count: int
+    """Envelopes. A database estimates it, and is a minute behind."""
+
 
 class Archive(Protocol):
     """A store of envelopes. Calls block and may come from any thread; one thread adds at a time."""

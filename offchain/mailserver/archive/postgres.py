@@ -7,7 +7,7 @@
 
 Envelopes come in by COPY into a temporary table, and from there where they are not yet (several servers meet the same
 envelopes all the time). A query asks each day's own table, so that plans stay small and are made once; one statement
-finds the positions topic by topic in the index, cuts them to the page, and fetches only those.
+merges the topics in the order of the index, envelope by envelope, until the page is full (docs/decisions/0031).
 
 Needs asyncpg, which is not installed by default.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 from offchain.errors import StorageError
@@ -80,6 +81,19 @@ ON CONFLICT DO NOTHING RETURNING sent, hash
 """
 
 _MERGE = """
+SELECT sent, hash, raw FROM (
+    SELECT sent, hash, raw, sum(size) OVER (ORDER BY sent, hash ROWS UNBOUNDED PRECEDING) - size AS before
+    FROM (SELECT * FROM ({branches}) AS merged ORDER BY sent, hash LIMIT $4) AS found
+) AS cut WHERE before < $5 ORDER BY sent, hash
+"""
+
+_BRANCH = """(SELECT sent, hash, size, raw FROM {table}
+WHERE topic = ${number} AND (sent, hash) >= ($1, $2) AND sent <= $3 ORDER BY sent, hash LIMIT $4)"""
+
+BRANCHES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 48, 64)
+"""Topics that one statement merges; fewer are filled up with nothing. For more there is _MERGE_MANY."""
+
+_MERGE_MANY = """
 WITH found AS MATERIALIZED (
     SELECT one.sent, one.hash, one.size
     FROM unnest($5::int[]) AS asked (topic) CROSS JOIN LATERAL (
@@ -115,7 +129,9 @@ ORDER BY sent, hash LIMIT $5
 """
 
 _SIZES = """
-SELECT day, pg_total_relation_size(format('%I.%I', $1::text, 'd' || day)::regclass) FROM {schema}.days ORDER BY day
+SELECT day, pg_total_relation_size(name), greatest(reltuples, 0)::bigint
+FROM (SELECT day, format('%I.%I', $1::text, 'd' || day)::regclass AS name FROM {schema}.days) AS kept
+JOIN pg_class ON pg_class.oid = name ORDER BY day
 """
 
 
@@ -239,7 +255,7 @@ class PostgresArchive:
     def days(self) -> list[DayInfo]:
         """What is kept, oldest first. The size is that of tables and indexes."""
         rows = self._pool.read(lambda connection: self._ask(connection, _SIZES, self._schema))
-        return [DayInfo(day, size) for day, size in rows]
+        return [DayInfo(day, size, count) for day, size, count in rows]
 
     def count(self) -> int:
         """How many envelopes are kept: exactly while they are few, else as the database estimates it."""
@@ -318,8 +334,15 @@ class PostgresArchive:
     ) -> None:
         if not topics:
             return
-        values = (*_bound(first), upper, page.left, [_number(each) for each in topics], page.room)
-        for sent, hash_, raw in self._ask(connection, _MERGE, *values, day=day):
+        numbers: list[int | None] = [_number(each) for each in topics]
+        values = (*_bound(first), upper, page.left)
+        branches = next((count for count in BRANCHES if count >= len(numbers)), None)
+        if branches is None:
+            rows = self._ask(connection, _MERGE_MANY, *values, numbers, page.room, day=day)
+        else:
+            padded = numbers + [None] * (branches - len(numbers))
+            rows = self._ask(connection, _merge_of(branches), *values, page.room, *padded, day=day)
+        for sent, hash_, raw in rows:
             if raw is not None and not page.take(position(sent, hash_), raw):
                 return
 
@@ -373,6 +396,13 @@ class PostgresArchive:
     def _sql(self, text: str, day: int = 0, **numbers: int) -> str:
         schema = '"' + self._schema.replace('"', '""') + '"'
         return text.format(schema=schema, table=f"{schema}.d{day}", **numbers)
+
+
+@cache
+def _merge_of(branches: int) -> str:
+    """The statement for so many topics: $5 is the room in bytes, the topics come behind it."""
+    each = (_BRANCH.replace("{number}", str(6 + number)) for number in range(branches))
+    return _MERGE.replace("{branches}", " UNION ALL ".join(each))
 
 
 def _number(topic: bytes) -> int:

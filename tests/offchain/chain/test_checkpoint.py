@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from offchain.chain import checkpoint as checkpoints
 from offchain.chain.checkpoint import Checkpoint, Identity, Proven
 from offchain.chain.commitment import Commitment
 from offchain.chain.events import plain_log
@@ -148,7 +149,7 @@ def test_everything_proven_is_there_again(path, chain):
     assert saved.proven == Proven(6, chain.blocks[6].hash, 1_234.5)
 
 
-def test_rows_that_nodes_share_are_split_and_joined_as_batches_change(path, chain):
+def test_layers_add_up_to_the_facts_and_are_joined_as_they_come(path, chain):
     ledger = new_ledger()
     with Checkpoint(path, IDENTITY) as checkpoint:
         sync(chain, ledger, checkpoint, 1, 6)
@@ -165,8 +166,23 @@ def test_rows_that_nodes_share_are_split_and_joined_as_batches_change(path, chai
             sync(chain, ledger, checkpoint, block.number, block.number)
             assert contents(checkpoint.load().base) == contents(ledger.base)
 
-    rows = ask(path, "SELECT expires_at, length(nodes) / 32 FROM listing ORDER BY 1, 2")
-    assert rows == [(LATER, 1), (LATER, 1), (LATER + 8, 2)]
+    assert ask(path, "SELECT count(*) < 4, max(last) FROM layer") == [(1, ledger.base_block)]
+
+
+def test_what_is_no_longer_so_is_left_out_when_it_has_become_most(path, chain, monkeypatch):
+    monkeypatch.setattr(checkpoints, "JOINED", 0)
+    ledger, many = new_ledger(), node_ids(*range(10, 710))
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 6)
+        chain.drop(1)
+        for _ in range(3):
+            for said in (nodes_added(1, many), nodes_removed(1, many)):
+                block = chain.mine(said)
+                sync(chain, ledger, checkpoint, block.number, block.number)
+        assert contents(checkpoint.load().base) == contents(ledger.base)
+        assert contents(checkpoint.load().base) == contents(ledger.base)
+
+    assert ask(path, "SELECT count(*), max(last) FROM layer") == [(1, ledger.base_block)]
 
 
 def test_what_is_pending_is_there_again(path, chain):
@@ -256,8 +272,27 @@ def test_refuses_another_schema(path):
     Checkpoint(path, IDENTITY).close()
     alter(path, "PRAGMA user_version = 99")
 
-    with pytest.raises(StorageError, match="schema 99, expected 1"):
+    with pytest.raises(StorageError, match="schema 99, expected 2"):
         Checkpoint(path, IDENTITY)
+
+
+def test_empties_a_database_of_an_older_schema_to_synchronise_it_again(path, chain, caplog):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 6)
+    alter(path, "PRAGMA user_version = 1")
+    alter(path, "CREATE TABLE listing (block INTEGER)")
+
+    with pytest.raises(StorageError, match="chain_id is 31337, expected 1"):
+        Checkpoint(path, Identity(1, REGISTRY, 1, frozenset({CURATOR})))
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        empty = checkpoint.load()
+        sync(chain, new_ledger(), checkpoint, 1, 6)
+        full = checkpoint.load()
+
+    assert (empty.base.listings, empty.base_header, empty.proven, empty.code_hash) == ({}, None, None, None)
+    assert full.base.listings
+    assert "older schema 1" in caplog.text
+    assert ask(path, "SELECT count(*) FROM sqlite_master WHERE name = 'listing'") == [(0,)]
 
 
 def test_refuses_a_second_process(path):
@@ -293,15 +328,17 @@ def test_a_damaged_database_is_a_storage_error_or_holds_facts(path, chain, seed)
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE listing SET nodes = x'00'",
+        "UPDATE layer SET facts = x'00'",
+        "UPDATE layer SET facts = x'04'",
+        "UPDATE layer SET facts = 'x'",
+        "UPDATE layer SET facts = substr(facts, 1, 40)",
+        "UPDATE layer SET entries = 'x'",
+        "UPDATE pending SET logs = x'00'",
         "UPDATE pending SET logs = x'c1'",
         "UPDATE meta SET value = x'00' WHERE key = 'proven'",
         "UPDATE meta SET value = x'00' WHERE key = 'base'",
         "DELETE FROM meta WHERE key = 'commitment'",
-        "UPDATE removal SET reason = 9",
-        "UPDATE verdict SET status = 'x'",
-        "UPDATE enr SET seq = 'x'",
-        "DROP TABLE kind",
+        "DROP TABLE layer",
     ],
 )
 def test_rows_that_make_no_sense_are_a_storage_error(path, chain, damage):

@@ -55,15 +55,25 @@ def test_the_file_gives_the_records_of_the_package(home):
         database=home / "chain.sqlite",
         finality="12",
     )
-    assert settings.client() == ClientConfig(MAILSERVER, pool_target=3)
+    assert settings.client() == ClientConfig(MAILSERVER, pool_target=3, health=home / "health.json")
 
 
 def test_without_a_file_everything_has_its_default(home):
     settings = load(home, environment={})
 
-    assert settings.discovery() == DiscoveryConfig()
+    assert settings.discovery() == DiscoveryConfig(database=home / "nodes.sqlite")
     assert settings.mailserver() == MailserverConfig(data=home / "archive")
     assert settings.key_path() == home / "node.key"
+
+
+def test_a_protocol_id_is_six_characters(home):
+    configure(home, '[discovery]\nprotocol_id = "waypnt"\nallow = ["10.0.0.0/8"]\ndatabase = "n.db"\n')
+
+    config = load(home, environment={}).discovery()
+
+    assert (config.protocol_id, config.allow, config.database) == (b"waypnt", ("10.0.0.0/8",), home / "n.db")
+    with pytest.raises(ConfigError, match="six ASCII characters"):
+        load(home, environment={"WAYPOST_DISCOVERY_PROTOCOL_ID": "other"})
 
 
 def test_the_environment_goes_before_the_file_and_options_before_both(home):
@@ -178,9 +188,9 @@ def test_the_interface_is_for_this_machine_only(home):
     ("section", "record", "made_here"),
     [
         ("chain", ChainConfig, {"chain_id", "registry", "curators"}),
-        ("discovery", DiscoveryConfig, {"kinds", "tcp", "protocol_id"}),
+        ("discovery", DiscoveryConfig, {"kinds", "tcp"}),
         ("mailserver", MailserverConfig, set()),
-        ("client", ClientConfig, set()),
+        ("client", ClientConfig, {"health"}),
     ],
 )
 def test_every_field_of_a_record_can_be_set(section, record, made_here):

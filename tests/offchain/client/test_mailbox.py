@@ -6,8 +6,10 @@ from contextlib import aclosing
 
 import pytest
 
+from offchain.client import follow, history, mailbox
 from offchain.client.coverage import Coverage
 from offchain.client.cross_check import CrossChecked
+from offchain.client.follow import CaughtUp
 from offchain.client.history import Asked, Finished, Overtaken, PageRead, Query, ServerFailed
 from offchain.client.keyring import PersonalKey, SharedKey
 from offchain.client.mailbox import Mail, Undeliverable
@@ -81,6 +83,33 @@ async def test_another_server_continues_when_one_fails(trick):
     assert texts == [b"letter %d" % number for number in range(10)]
     assert events[-1].complete
     assert len([event for event in events if isinstance(event, ServerFailed)]) <= 2
+
+
+async def test_sealed_answers_are_asked_for_and_read_page_after_page():
+    server = FakeServer(1, LETTERS)
+    async with running(server, keys=[SHARED], sealed_answers=True) as setting:
+        events, texts = await read(setting.mailbox, query())
+
+    assert texts == [b"letter %d" % number for number in range(10)]
+    assert events[-1].complete
+    assert [request.sealed for request in server.requests] == [True] * 3
+
+
+@pytest.mark.parametrize("trick", ["plain", "refuse"])
+async def test_a_server_that_does_not_seal_is_left_for_one_that_does(trick):
+    careless, careful = FakeServer(1, LETTERS, *[trick] * 9), FakeServer(2, LETTERS)
+    async with running(careless, careful, keys=[SHARED], sealed_answers=True) as setting:
+        setting.pool.pick = lambda exclude=(): next(
+            (each for each in sorted(setting.pool.links(), key=lambda one: one[0] != careless.node_id)
+             if each[0] not in exclude), None
+        )  # fmt: skip
+        events, texts = await read(setting.mailbox, query())
+
+    (failed,) = [event for event in events if isinstance(event, ServerFailed)]
+    assert failed.node_id == careless.node_id
+    assert ("not sealed" in failed.reason) == (trick == "plain")
+    assert texts == [b"letter %d" % number for number in range(10)]
+    assert events[-1].servers == (careful.node_id,)
 
 
 async def test_a_server_dropped_in_the_middle_is_left_and_the_rest_comes_from_another():
@@ -358,6 +387,61 @@ async def test_fills_gaps_once_and_goes_on_where_it_broke_off():
     assert [mail.envelope.sent - START for mail in first] == [0, 1, 2, 6, 7, 8, 9]
     assert again == []
     assert len(server.requests) == asked
+
+
+async def test_follows_what_arrives_across_the_end_of_a_server(monkeypatch):
+    monkeypatch.setattr(follow, "SHORTEST_PAUSE", 0.0)
+    monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.01)
+    now = int(time.time())
+    made = [
+        Envelope.create(now + 50, 60 - number, TOPIC, seal_sym(SHARED.key, b"letter %d" % number))
+        for number in range(6)
+    ]
+    servers = [FakeServer(number, made[:3]) for number in (1, 2)]
+    texts, caught_up = [], []
+    async with (
+        running(*servers, keys=[SHARED]) as setting,
+        asyncio.timeout(60),
+        aclosing(setting.mailbox.follow([TOPIC], now - 1_000)) as events,
+    ):
+        async for event in events:
+            if isinstance(event, CaughtUp):
+                caught_up.append(event)
+            if isinstance(event, Mail):
+                texts.append(event.opened.message.payload)
+                if len(texts) == 3:
+                    for server in servers:
+                        server.mails = made
+                    await servers[0].hang_up()
+            if len(texts) == len(made):
+                break
+
+    assert texts == [b"letter %d" % number for number in range(6)]
+    assert caught_up[0].lower == now - 1_000
+
+
+async def test_following_goes_on_after_a_reading_that_failed(monkeypatch):
+    monkeypatch.setattr(follow.Follow, "pause", lambda self: 0.0)
+    now = int(time.time())
+    made = Envelope.create(now + 50, 50, TOPIC, seal_sym(SHARED.key, b"at last"))
+    server = FakeServer(1, [made], *["refuse"] * 5)
+    async with running(server, keys=[SHARED]) as setting, asyncio.timeout(60):
+        setting.pool.report = lambda *args, **kwargs: None  # it stays the only one, and is asked again
+        setting.mailbox._timeout = 0.05
+        monkeypatch.setattr(history, "FIRST_PAUSE", 0.0)
+        monkeypatch.setattr(mailbox, "LOOK_AGAIN", 0.01)
+        async with aclosing(setting.mailbox.follow([TOPIC], now - 10)) as events:
+            seen = [event async for event in _until_mail(events)]
+
+    assert [event.complete for event in seen if isinstance(event, Finished)] == [False]
+    assert seen[-1].opened.message.payload == b"at last"
+
+
+async def _until_mail(events):
+    async for event in events:
+        yield event
+        if isinstance(event, Mail):
+            return
 
 
 async def test_servers_that_find_our_time_wrong_make_a_notice():

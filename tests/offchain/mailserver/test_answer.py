@@ -1,10 +1,12 @@
 import pytest
 
 from offchain.errors import StorageError
+from offchain.keys import PrivateKey
 from offchain.mailserver.answer import SLICE, SLICE_BYTES, Answer, SyncAnswer
 from offchain.whisper.envelope import Envelope
 from offchain.whisper.mail import Completion, HistoryRequest, SyncRequest, SyncResponse, decode_completion
 from offchain.whisper.protocol import Code
+from offchain.whisper.sealed import AnswerOpener, AnswerSealer
 from tests.support.mailserver import MARCH, MemoryArchive, raws, sample
 
 ID = b"i" * 32
@@ -41,6 +43,18 @@ def test_all_envelopes_in_order_and_then_the_completion():
 
     assert mail_in(packets) == raws(samples)
     assert end_of(packets) == Completion(ID, samples[-1].hash)
+
+
+def test_a_sealed_answer_is_the_same_answer_for_one_reader():
+    samples = [sample(MARCH + n, n, size=3_000) for n in range(100)]
+    server, client = PrivateKey(b"\1" * 32), PrivateKey(b"\2" * 32)
+
+    parts = run(Answer(MemoryArchive(samples), asked(), ID, AnswerSealer(server, client.public, ID)))
+
+    opener = AnswerOpener(client, server.public, ID)
+    packets = [(code, opener.open(payload)) for part in parts for code, payload in part]
+    assert len(packets) > 2
+    assert packets == [packet for part in run(Answer(MemoryArchive(samples), asked(), ID)) for packet in part]
 
 
 def test_nothing_found_is_a_completion_with_zeros():

@@ -1,5 +1,6 @@
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,17 @@ from offchain.mailserver.retention import Retention
 from offchain.whisper.bloom import FULL_BLOOM
 from offchain.whisper.cipher import key_from_password
 from offchain.whisper.envelope import Envelope, Fault, PowRule, mine
-from offchain.whisper.mail import Failure, HistoryRequest, SyncRequest, SyncResponse, seal_request
+from offchain.whisper.mail import (
+    Completion,
+    Failure,
+    HistoryRequest,
+    Layout,
+    SyncRequest,
+    SyncResponse,
+    decode_completion,
+    seal_request,
+)
+from offchain.whisper.sealed import AnswerOpener
 from tests.support.mailserver import DAY, MARCH, FakeTrust, MemoryArchive
 
 SERVER, CLIENT, STRANGER, OTHER_SERVER = (PrivateKey(bytes((n,)) * 32) for n in (1, 2, 3, 4))
@@ -124,6 +135,21 @@ def test_answers_a_request():
     assert answer.envelopes == 1
 
 
+def test_seals_the_answer_to_the_key_that_asked_if_the_request_says_so():
+    world = World()
+    world.archive.add_many([mail(1)])
+    request = replace(REQUEST, layout=Layout.SEALED)
+    packet = seal_request(request, SERVER.public, CLIENT, world.now, pow_target=0)
+
+    answer = world.desk.answer(packet.packet, CLIENT.public, HOST)
+
+    opener = AnswerOpener(CLIENT, SERVER.public, packet.id)
+    contents = [opener.open(payload) for _, payload in answer.step()]
+    assert Envelope.decode_many(contents[0]) == [mail(1)]
+    assert isinstance(decode_completion(contents[1]), Completion)
+    assert world.desk.counts["requests for sealed answers"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -184,6 +210,24 @@ def test_a_flood_of_requests_is_told_to_wait():
     assert "try again in 10.0 s" in answers[-1].text
     world.now += 10
     assert isinstance(world.ask(), Answer)
+
+
+async def test_when_too_many_wait_who_comes_is_told_to_try_again():
+    world = World(max_waiting_requests=3)
+    answers = [world.ask(by=each, peer=each) for each in (CLIENT, STRANGER, OTHER_SERVER)]
+    looking = [
+        asyncio.create_task(world.desk.look(answer, each.public.node_id))
+        for answer, each in zip(answers, (CLIENT, STRANGER, OTHER_SERVER), strict=True)
+    ]
+    await asyncio.sleep(0)
+
+    refused = world.ask(by=SERVER, peer=SERVER)
+
+    assert isinstance(refused, Failure)
+    assert "the server is busy: try again in 2.0 s" in refused.text
+    assert world.desk.counts["requests refused: busy"] == 1
+    await asyncio.gather(*looking)
+    assert isinstance(world.ask(by=SERVER, peer=SERVER), Answer)
 
 
 def test_a_limit_beyond_all_measure_is_cut():

@@ -5,8 +5,8 @@ from tests.support.mailserver import DAY, MARCH
 TODAY = MARCH // DAY
 
 
-def days(*ages, size=100):
-    return [DayInfo(TODAY - age, size) for age in ages]
+def days(*ages, size=100, count=10):
+    return [DayInfo(TODAY - age, size, count) for age in ages]
 
 
 def settled(retention, now=MARCH, elapsed=0.0):
@@ -25,13 +25,20 @@ def test_keeps_an_envelope_that_it_would_take():
     retention = settled(Retention(30, 10**9))
     oldest_day = retention.oldest(MARCH + 5) // DAY
 
-    assert retention.due([DayInfo(oldest_day, 1)], MARCH + 5, 7205.0) == []
+    assert retention.due([DayInfo(oldest_day, 1, 1)], MARCH + 5, 7205.0) == []
 
 
 def test_deletes_the_oldest_days_until_the_rest_fits():
     retention = settled(Retention(30, 250))
 
     assert retention.due(days(4, 3, 2, 1), MARCH, 7200.0) == [TODAY - 4, TODAY - 3]
+
+
+def test_deletes_the_oldest_days_until_the_rest_is_few_enough():
+    retention = settled(Retention(30, 10**9, 25))
+
+    assert retention.due(days(4, 3, 2, 1), MARCH, 7200.0) == [TODAY - 4, TODAY - 3]
+    assert retention.due(days(2, 1), MARCH, 7201.0) == []
 
 
 def test_never_deletes_today_however_much_it_is():

@@ -29,7 +29,7 @@ from offchain.whisper.packets import BatchResponse
 from offchain.whisper.protocol import Code, EnvelopesReceived, Extension
 from tests.support.mailserver import MARCH, FakeShh, FakeTrust, MemoryArchive, until
 
-SERVER, PEER = (PrivateKey(bytes((n,)) * 32) for n in (1, 2))
+SERVER, PEER, OTHER, THIRD = (PrivateKey(bytes((n,)) * 32) for n in (1, 2, 3, 4))
 NOW = MARCH + 1000.0
 
 
@@ -41,8 +41,8 @@ def batch(*envelopes, name=b"b" * 32):
     return EnvelopesReceived(envelopes, (), name)
 
 
-def request(limit=0, topics=(b"abcd",)):
-    sealed = seal_request(HistoryRequest(0, 0, topics=topics, limit=limit), SERVER.public, PEER, NOW, pow_target=0)
+def request(limit=0, topics=(b"abcd",), by=PEER):
+    sealed = seal_request(HistoryRequest(0, 0, topics=topics, limit=limit), SERVER.public, by, NOW, pow_target=0)
     return Extension(Code.HISTORY_REQUEST, sealed.packet)
 
 
@@ -220,6 +220,32 @@ async def test_a_slow_reader_costs_one_slice_of_memory():
     assert asked_while_closed == 1
 
 
+async def test_one_that_does_not_read_holds_up_nobody_and_one_that_asks_for_a_lot_only_itself():
+    archive = MemoryArchive([mail(number) for number in range(10 * SLICE)])
+    world = World(archive=archive, max_page=10 * SLICE)
+    stuck, other = FakeShh(OTHER), FakeShh(THIRD)
+    stuck.gate.clear()
+    async with world.session() as greedy, asyncio.TaskGroup() as tasks:
+        for shh in (stuck, other):
+            session = Session(shh, world.desk, world.meetings, tasks.create_task, dialed=False)
+            tasks.create_task(session.run())
+        assert not greedy.quiet.is_set() or not world.archive.queries
+        world.shh.feed(request(limit=10 * SLICE))
+        stuck.feed(request(limit=10 * SLICE, by=OTHER))
+        await until(lambda: len(archive.queries) >= 3)
+        other.feed(request(limit=1, by=THIRD))
+        await until(lambda: other.of_code(Code.REQUEST_COMPLETE))
+        unfinished = not world.completions()
+        await until(world.completions)
+        queries_for_stuck = len(archive.queries) - 10 - 1
+        stuck.gate.set()
+        stuck.hang_up()
+        other.hang_up()
+
+    assert unfinished, "the small request waited for the large one"
+    assert queries_for_stuck == 1
+
+
 async def test_an_answer_that_takes_too_long_ends_with_a_cursor():
     world = World(archive=MemoryArchive([mail(number) for number in range(3 * SLICE)]), answer_time=0.0)
     async with world.session():
@@ -230,6 +256,24 @@ async def test_an_answer_that_takes_too_long_ends_with_a_cursor():
     assert isinstance(end, Completion)
     assert len(end.cursor) == 36
     assert world.desk.counts["envelopes sent"] == SLICE
+
+
+async def test_a_server_that_stops_ends_a_long_answer_with_a_cursor_and_begins_no_other():
+    world = World(archive=MemoryArchive([mail(number) for number in range(10 * SLICE)]))
+    world.shh.gate.clear()
+    async with world.session() as session:
+        world.shh.feed(request(), request())
+        await until(lambda: world.archive.queries)
+        session.finish()
+        world.shh.gate.set()
+        await until(lambda: len(world.completions()) == 2)
+        first, second = world.completions()
+
+    assert isinstance(first, Completion)
+    assert len(first.cursor) == 36
+    assert len(world.archive.queries) <= 2
+    assert isinstance(second, Failure)
+    assert "about to stop" in second.text
 
 
 async def test_too_many_requests_at_a_time_are_refused_and_answered():
@@ -352,6 +396,17 @@ async def test_a_peer_becomes_a_link_while_it_is_connected():
         await until(lambda: world.shh.relayed)
 
     assert world.shh.relayed == [mail(1)]
+
+
+async def test_a_peer_that_becomes_a_link_loses_the_limits_of_a_stranger_at_once():
+    world = World(trusted=True)
+    async with world.session() as session:
+        await asyncio.sleep(0)
+        limited_before = world.shh.limited
+        session.link()
+
+        assert limited_before
+        assert not world.shh.limited
 
 
 async def test_a_trusted_server_gets_its_sync_answered():

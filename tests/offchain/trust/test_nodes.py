@@ -16,6 +16,7 @@ from offchain.types import MAILSERVER
 from tests.support.chain import (
     CHAIN_ID,
     CURATOR,
+    GENESIS_TIME,
     REGISTRY,
     FakeChain,
     FakeNode,
@@ -25,8 +26,10 @@ from tests.support.chain import (
     nodes_added,
     nodes_removed,
 )
+from tests.support.virtual_time import virtual_loop
 
-PATIENCE = 5.0
+PATIENCE = 60.0
+START = float(GENESIS_TIME)
 POLICY = Policy(curators=(CURATOR,))
 
 
@@ -111,6 +114,24 @@ async def test_a_slow_consumer_is_told_to_read_everything_again(tmp_path, chain,
         assert (await first).node_id == node_id(10)
         assert await anext(stream) == Resync(trusted.trusted_set.version)
         assert {node.node_id for node in trusted.nodes(MAILSERVER)} == {node_id(1), *(each.node_id for each in own)}
+
+
+def test_the_end_of_a_listing_is_told_when_it_comes(tmp_path, chain):
+    async def story(loop):
+        trusted = open_nodes(tmp_path, FakeNode(chain), poll_interval=1.0)
+        trusted._clock = trusted.trusted_set._clock = lambda: START + loop.time()
+        async with trusted:
+            await trusted.ready(PATIENCE)
+            listening = asyncio.create_task(heard(trusted, 2))
+            await asyncio.sleep(0)
+            chain.mine(nodes_added(1, node_ids(2), expires_at=int(START) + 7))
+            return await listening
+
+    with virtual_loop() as loop:
+        came, went = loop.run_until_complete(story(loop))
+
+    assert (came.trusted, went.trusted) == (True, False)
+    assert START + 7 <= went.seen_at < START + 7.2
 
 
 async def test_a_preview_tells_what_a_switch_would_do_and_does_nothing(tmp_path, chain):

@@ -8,15 +8,17 @@ from types import SimpleNamespace
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from offchain.client.broadcast import Broadcast
+from offchain.client import follow
 from offchain.client.keyring import SharedKey
 from offchain.errors import ConfigError
 from offchain.types import MAILSERVER
+from offchain.web import api
 from offchain.web.api import make_app, serve_api
 from offchain.whisper.cipher import seal_sym
 from offchain.whisper.envelope import Envelope
 from tests.support.client import CLIENT, FakeServer, contact, cursor_of, running
-from tests.support.trust import change_of, explanation_of, trusted_of
+from tests.support.trust import change_of
+from tests.support.web import FakeNode
 
 TOKEN = "ab" * 32
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -31,40 +33,6 @@ def letter(number):
 
 
 LETTERS = sorted(map(letter, range(5)), key=cursor_of)
-
-
-class FakeTrustedNodes:
-    """What the interface asks of trust, answered from a FakeTrust."""
-
-    def __init__(self, trust):
-        self._trust = trust
-        self.state = SimpleNamespace(name="FRESH")
-
-    def nodes(self, kind):
-        return [
-            trusted_of(kind, node_id) for trusted_kind, node_id in sorted(self._trust.trusted) if trusted_kind == kind
-        ]
-
-    def explain(self, kind, node_id):
-        trusted = self._trust.is_trusted(kind, node_id)
-        return explanation_of(kind, node_id, trusted, self._trust.why(kind, node_id))
-
-
-class FakeNode:
-    """A client, as far as the interface uses it."""
-
-    def __init__(self, setting):
-        self.kind = MAILSERVER
-        self.pool = setting.pool
-        self.mailbox = setting.mailbox
-        self.trust = FakeTrustedNodes(setting.trust)
-        self.changes = Broadcast()
-        self.finder = SimpleNamespace(
-            contact=lambda node_id: next((s.contact for n, s in setting.servers.items() if n == node_id), None)
-        )
-
-    def status(self):
-        return {"schemaVersion": 1, "kind": self.kind}
 
 
 @asynccontextmanager
@@ -157,10 +125,58 @@ async def test_streams_history_that_it_cannot_open():
     assert all("payload" not in message for message in messages)
 
 
+async def test_compares_with_a_second_server_when_asked():
+    servers = FakeServer(1, LETTERS), FakeServer(2, LETTERS[:-2])
+    async with serving(*servers) as (client, _, setting):
+        setting.pool.pick = lambda exclude=(): next(
+            (each for each in setting.pool.links() if each[0] not in exclude and each[0] == servers[1].node_id),
+            next((each for each in setting.pool.links() if each[0] not in exclude), None),
+        )
+        body = {"since": START, "until": START + 100, "check": True}
+        documents = await lines(await client.post("/v1/mail/fetch", json=body, headers=AUTHORIZED))
+
+    checked = documents[-1]["checked"]
+    assert checked["compared"] is True
+    assert checked["first"] == ["0x" + servers[1].node_id.hex()]
+    assert checked["second"] == ["0x" + servers[0].node_id.hex()]
+    assert checked["withheld"] == ["0x" + each.hash.hex() for each in LETTERS[-2:]]
+    assert [each["message"]["hash"] for each in documents if "message" in each] == [
+        "0x" + each.hash.hex() for each in LETTERS
+    ]
+
+
+async def test_follows_what_arrives_and_says_something_while_nothing_does(monkeypatch):
+    monkeypatch.setattr(api, "KEEPALIVE", 0.01)
+    monkeypatch.setattr(follow.Follow, "pause", lambda self: 0.0)
+    server = FakeServer(1, LETTERS[:3])
+    async with serving(server) as (client, _, _), asyncio.timeout(60):
+        body = {"topics": ["0x01020300"], "since": START, "keys": [SHARED_JSON]}
+        async with client.post("/v1/mail/follow", json=body, headers=AUTHORIZED) as response:
+            texts, quiet, caught_up = [], 0, []
+            async for line in response.content:
+                document = json.loads(line)
+                quiet += document == {}
+                caught_up += [document["caughtUp"]] if "caughtUp" in document else []
+                texts += [document["message"]["text"]] if "message" in document else []
+                if len(texts) == 3 and quiet:
+                    break
+
+    assert texts == ["letter 0", "letter 1", "letter 2"]
+    assert caught_up[0]["since"] == START
+
+
+async def test_a_follower_from_the_future_is_refused():
+    async with serving() as (client, _, _):
+        body = {"topics": ["0x01020300"], "since": 4_000_000_000}
+        response = await client.post("/v1/mail/follow", json=body, headers=AUTHORIZED)
+
+    assert response.status == 400
+
+
 @pytest.mark.parametrize(
     "body",
-    ["", "[]", "{", '{"since": "x"}', '{"unknown": 1}', "[" * 100_000],
-    ids=["empty", "list", "cut off", "wrong type", "unknown field", "deep"],
+    ["", "[]", "{", '{"since": "x"}', '{"check": 1}', '{"unknown": 1}', "[" * 100_000],
+    ids=["empty", "list", "cut off", "wrong type", "no truth", "unknown field", "deep"],
 )
 async def test_refuses_a_body_that_makes_no_sense(body):
     async with serving() as (client, _, _):
@@ -216,11 +232,16 @@ async def test_begins_with_what_happened_before_when_asked():
     assert names == ["admitted", "connecting", "ready"]
 
 
-async def test_stops_although_somebody_listens():
+@pytest.mark.parametrize("stream", ["events", "follow"])
+async def test_stops_although_somebody_listens(stream, monkeypatch):
+    monkeypatch.setattr(api, "KEEPALIVE", 0.01)
     async with running() as setting:
         client = TestClient(TestServer(make_app(FakeNode(setting), CLIENT, TOKEN)))
         await client.start_server()
-        response = await client.get("/v1/events")
+        if stream == "events":
+            response = await client.get("/v1/events")
+        else:
+            response = await client.post("/v1/mail/follow", json={"topics": ["mine"]}, headers=AUTHORIZED)
         await response.content.readline()
         async with asyncio.timeout(5.0):
             await client.server.close()
@@ -229,7 +250,7 @@ async def test_stops_although_somebody_listens():
 
 async def test_writes_need_the_token():
     async with serving() as (client, _, _):
-        for path in ("/v1/mail/fetch", "/v1/mail/send"):
+        for path in ("/v1/mail/fetch", "/v1/mail/follow", "/v1/mail/send"):
             assert (await client.post(path, json={})).status == 401
 
 

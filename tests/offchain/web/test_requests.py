@@ -30,8 +30,17 @@ def test_reads_a_fetch():
     assert wanted.query.topics == (b"\x01\x02\x03\x00", topic_of_name("sonnets"))
     assert (wanted.query.lower, wanted.query.upper, wanted.query.page_size, wanted.query.limit) == (100, 200, 10, 5)
     assert wanted.query.cursor == b"\xaa" * 36
-    assert wanted.keys[0] == SharedKey("ours", b"\x05" * 32, topic_of_name("sonnets"))
-    assert isinstance(wanted.keys[1], PersonalKey)
+    assert wanted.keys.given[0] == SharedKey("ours", b"\x05" * 32, topic_of_name("sonnets"))
+    assert isinstance(wanted.keys.given[1], PersonalKey)
+    assert not wanted.keys.own
+
+
+def test_keys_of_the_service_are_used_besides_those_given_when_asked():
+    own = PersonalKey("own", KEY)
+    given = fetch_request({"keys": [{"key": SHARED}], "ownKeys": True}).keys
+
+    assert [key.label for key in given.join((own,))] == ["key", "own"]
+    assert fetch_request({"keys": []}).keys.join((own,)) == ()
 
 
 def test_a_fetch_without_anything_is_the_last_day_of_every_topic_with_the_services_keys():
@@ -39,7 +48,8 @@ def test_a_fetch_without_anything_is_the_last_day_of_every_topic_with_the_servic
 
     assert wanted.query.topics == ()
     assert 24 * 3600 <= wanted.query.upper - wanted.query.lower <= 24 * 3600 + 60
-    assert wanted.keys is None
+    assert wanted.keys.given == ()
+    assert wanted.keys.own
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,16 @@ def test_the_rate_of_envelopes_is_bounded_where_asked():
     assert ours.receive(1, encode_many(many[:11]), NOW + 1).envelopes == tuple(many[:10])
 
 
+def test_who_becomes_trusted_is_no_longer_held_to_a_rate():
+    ours = session(rules=Rules(envelopes_per_second=10.0, envelope_burst=20))
+    many = [envelope(bytes([number])) for number in range(100)]
+    ours.receive(1, encode_many(many), NOW)
+
+    ours.lift_rate_limit()
+
+    assert ours.receive(1, encode_many(many), NOW).envelopes == tuple(many)
+
+
 @pytest.mark.parametrize(
     "packet",
     [

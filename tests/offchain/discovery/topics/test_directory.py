@@ -19,7 +19,7 @@ from offchain.discovery.table import log_distance
 from offchain.discovery.wire import Remote
 from offchain.enr import Enr
 from offchain.types import MAILSERVER, topic_of
-from tests.support.discovery import Network, WirePeer, key, node, record
+from tests.support.discovery import Network, WirePeer, key, node, numbers_at, record
 
 TOPIC = topic_of(MAILSERVER)
 
@@ -248,7 +248,18 @@ def many_records(message):
     return [TopicNodes(message.request_id, 10**9, tuple(raws)) for _ in range(1_250)]
 
 
-@pytest.mark.parametrize("reply", [silence, nonsense, huge_waits, lifetimes_above_e, many_records])
+def hints_into_one_bucket(message):
+    """Eight records at one distance from the topic, in each of eight packets."""
+    numbers = numbers_at(TOPIC, 252, 8)
+    hints = [Nodes(message.request_id, 9, tuple(record(number).raw for number in numbers[:4])) for _ in range(8)]
+    if isinstance(message, RegTopic):
+        return [RegConfirmation(message.request_id, 9, b"", 900_000), *hints]
+    return [TopicNodes(message.request_id, 9, ()), *hints]
+
+
+@pytest.mark.parametrize(
+    "reply", [silence, nonsense, huge_waits, lifetimes_above_e, many_records, hints_into_one_bucket]
+)
 def test_a_malicious_registrar_keeps_nobody_from_the_server(network, reply):
     hostile, server, client = with_an_honest_registrar(network, reply)
 
@@ -257,6 +268,29 @@ def test_a_malicious_registrar_keeps_nobody_from_the_server(network, reply):
     assert hostile.topic_messages()
     assert len(hostile.topic_messages()) < 60
     assert client.sizes()["found_by_topic"] < 64
+
+
+def test_a_server_is_found_though_all_nodes_near_its_topic_are_hostile(network):
+    """Sixteen identities nearer to the topic than any honest node say that they advertise, and name only each other."""
+    numbers = (*numbers_at(TOPIC, 250, 8), *numbers_at(TOPIC, 249, 8))
+    ring = [Enr.create(key(n), 1, ip="127.0.0.1", udp=20_000 + n, extra={"ng": b"\1"}).raw for n in numbers]
+
+    def conspire(message):
+        if isinstance(message, RegTopic):
+            return [RegConfirmation(message.request_id, 1, b"", 900_000)]
+        return [TopicNodes(message.request_id, 2, tuple(ring[:3])), Nodes(message.request_id, 2, tuple(ring[3:6]))]
+
+    hostile = [Foreign(network, number, conspire, extra={"ng": b"\1"}) for number in numbers]
+    boot = node(network, 1, boot=tuple(hostile[:4]))
+    honest = [node(network, number, boot=(boot, *hostile[:2])) for number in range(2, 8)]
+    server = node(network, 20, boot=(boot, *hostile[4:6]), kinds=(MAILSERVER,))
+    network.run(10.0)
+    client = node(network, 21, boot=(boot, *hostile[6:]))
+    client.directory.want(TOPIC, network.now)
+
+    assert network.run(10.0, lambda: server.id in found_by_topic(client))
+    assert sum(len(each.topic_messages()) for each in hostile) > 0
+    assert honest
 
 
 def test_advertisers_that_do_not_answer_are_never_handed_on(network):

@@ -1,6 +1,7 @@
 """The registrar: who is admitted when, and every way to cheat with a ticket."""
 
 import heapq
+from collections import Counter
 from random import Random
 
 import pytest
@@ -27,6 +28,8 @@ class Desk:
         self.admission = admission or SpecifiedAdmission()
         self.registrar = Registrar(self.admission, Random(1), lan=False, **options)
         self.now = 1_000.0
+        self.ever = []
+        """Who was admitted, each time."""
 
     def ask(self, number, ticket=b"", topic=MAIL, seq=1, ip=None, source=None, node_id=None, newest=0):
         ip = ip or public(number)
@@ -353,6 +356,8 @@ def flood(desk, bots, seconds):
     while line and line[0][0] < end:
         desk.now, number, ip, topic, ticket = heapq.heappop(line)
         answer = desk.ask(number, ticket, topic=topic, ip=ip)
+        if not answer.ticket and answer.seconds == LIFETIME:
+            desk.ever.append(number)
         heapq.heappush(line, (desk.now + answer.seconds, number, ip, topic, answer.ticket))
     desk.now = end
     held = {ad.enr.node_id for ad in desk.registrar.ads}
@@ -409,3 +414,17 @@ def test_spam_for_a_target_topic_from_diverse_addresses_does_not_delay_other_top
     target, other = desk.ask(1), desk.ask(2, topic=OTHER)
 
     assert target.seconds > 5 * other.seconds or not other.ticket
+
+
+def test_servers_that_keep_their_tickets_get_their_part_among_ten_times_as_many_spammers_with_diverse_addresses():
+    """Only the wait tells them apart: places go to who waited, in turn, and not to who asks most or came first."""
+    desk = Desk(SharedAdmission(60))
+    servers = [(number, public(number), MAIL) for number in range(5_001, 5_021)]
+    spam = diverse(200, MAIL)
+    flood(desk, spam, 600.0)
+    desk.ever.clear()
+
+    flood(desk, servers + spam, 16 * LIFETIME)
+
+    turns = Counter(number > 5_000 for number in desk.ever)
+    assert turns[True] / sum(turns.values()) >= 20 / 220 / 2

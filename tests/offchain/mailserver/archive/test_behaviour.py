@@ -6,23 +6,9 @@ import pytest
 
 from offchain.errors import StorageError
 from offchain.mailserver.archive import Query
-from tests.support.mailserver import DAY, MARCH, bloom, old_bloom, raws, sample
+from tests.support.mailserver import DAY, MARCH, bloom, old_bloom, pages, raws, sample
 
 EVERYTHING = Query(0, 2**32 - 1)
-
-
-def pages(archive, query):
-    """All of an answer, page by page."""
-    found, cursor = [], query.cursor
-    while True:
-        page = archive.query(
-            Query(query.lower, query.upper, query.topics, query.bloom, query.limit, cursor, query.max_bytes)
-        )
-        found.append(page.envelopes)
-        if page.cursor is None:
-            return found
-        assert page.cursor > cursor
-        cursor = page.cursor
 
 
 def test_gives_back_what_it_was_given_oldest_first(archive):
@@ -184,6 +170,20 @@ def test_merges_topics_across_days_in_the_order_of_time(archive):
     page = archive.query(Query(MARCH - 5, MARCH + 20, topics=(b"cccc", b"aaaa", b"aaaa")))
 
     assert page.envelopes == raws(each for each in samples if each.topic != b"bbbb")
+
+
+@pytest.mark.parametrize("count", [2, 3, 20, 64, 65, 200])
+def test_merges_however_many_topics(archive, count):
+    topics = [number.to_bytes(4, "big") for number in range(3 * count)]
+    samples = [sample(MARCH + at * 7 % 1_000, at, topics[at % len(topics)]) for at in range(1_200)]
+    archive.add_many(samples)
+    asked = tuple(topics[count : 2 * count])
+    wanted = raws(each for each in samples if each.topic in asked)
+
+    found = pages(archive, Query(0, MARCH + DAY, asked, limit=50))
+
+    assert [raw for page in found for raw in page] == wanted
+    assert all(len(page) == 50 for page in found[:-1])
 
 
 def test_times_far_off_are_just_other_days(archive):
