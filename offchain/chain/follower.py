@@ -109,6 +109,7 @@ class Follower(Generic[Body]):
             self._abandon()
             self._bodies = known
             self._branch = [header]
+        self._bodies.pop(header.hash, None)  # A body completes a branch: one of a new head is always wanted.
         self._join()
         return None
 

@@ -33,9 +33,7 @@ class World:
     """The chain. Methods are synchronous: call them with asyncio.to_thread while nodes run."""
 
     def __init__(self):
-        anvil = shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin")) or shutil.which("anvil")
-        if anvil is None:
-            raise Unavailable("anvil is not installed; run: make setup")
+        anvil = find_anvil()
         if not all((BUILD / f"{name}.json").exists() for name in ("NodeRegistry", "OwnerCurator")):
             raise Unavailable("the contracts are not compiled; run: brownie compile")
         self.port = free_port()
@@ -147,6 +145,14 @@ class World:
             if self._anvil.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable("anvil does not start")
             time.sleep(0.05)
+
+
+def find_anvil():
+    """The chain's program."""
+    anvil = shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin")) or shutil.which("anvil")
+    if anvil is None:
+        raise Unavailable("anvil is not installed; run: make setup")
+    return anvil
 
 
 def address_of(contract):

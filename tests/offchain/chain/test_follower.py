@@ -162,6 +162,20 @@ def test_ignores_headers_and_bodies_that_it_did_not_ask_for():
     assert follower.wants() == WantHeader(blocks[1].hash)
 
 
+def test_a_branch_that_turns_out_shorter_is_completed_also_if_all_its_logs_have_come():
+    blocks = chain(2)
+    follower = Follower(blocks[0])
+    follower.offer(blocks[2])
+    follower.take_header(blocks[1])
+    assert follower.take_body(blocks[1], body(blocks[1])) is None
+
+    follower.offer(blocks[1])
+    switches = serve(follower, blocks)
+
+    assert [switch.added for switch in switches] == [((blocks[1], body(blocks[1])),)]
+    assert follower.head == blocks[1]
+
+
 def test_final_blocks_leave_the_view_in_order():
     blocks = chain(4)
     follower = Follower(blocks[0], blocks[1:])
