@@ -107,7 +107,7 @@ def main() -> None:
                 queries.append(Query(upper - DAY, upper, limit=100, **chosen))
             rate, p99, results = measure(archive, queries, options.seconds)
             figures[f"{name}, 24 h, 100"] = Figure(rate, "queries/s", goal)
-            figures[f"{name}, 24 h, 100: p99"] = Figure(p99, "ms", "<= 5" if goal else "")
+            figures[f"{name}, 24 h, 100: p99"] = Figure(p99, "ms", "<= 5" if goal == ">= 3000" else "")
             figures[f"{name}, 24 h, 100: results"] = Figure(results, "per query")
         archive.close()
     kept_in = " in PostgreSQL" if options.postgres else ""

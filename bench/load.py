@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--idle", type=int, default=500, help="connections that do nothing")
     parser.add_argument("--active", type=int, default=100, help="clients that ask meanwhile")
     parser.add_argument("--idle-seconds", type=int, default=5, help="how long they do")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     parser.add_argument("--cache", type=Path, help="where to keep the archive; a temporary folder otherwise")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -217,7 +218,7 @@ def main() -> None:
         cache = options.cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         archive, known, _ = kept(cache, options.envelopes, options.seed)
         gc.freeze()  # what is known is a lot, and looking through it for garbage takes as long as many answers
-        bounds = {"retention_days": 100_000, "max_archive_bytes": 2**50, "max_peers": 5_000}
+        bounds = {"retention_days": 100_000, "max_archive_bytes": 2**50, "max_peers": 5_000, "workers": options.workers}
         server = stack.enter_context(running(archive, **bounds))
         figures, errors = asyncio.run(measure(server, known, options))
     report(f"a mail server with {options.envelopes:,} envelopes", figures, options.json)

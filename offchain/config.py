@@ -128,8 +128,13 @@ class MailserverConfig:
     """PostgreSQL to keep the archive in instead, as postgresql://user@host/database; several servers may share it."""
 
     host: str = "127.0.0.1"
+    """Address to listen on, or several with commas between them: "0.0.0.0,::" is all of IPv4 and IPv6."""
+
     port: int = 0
     """TCP port; 0 takes a free one."""
+
+    workers: int = 1
+    """Processes that serve clients on the port; the first one also writes the archive and relays."""
 
     min_pow: float = 0.002
     """Proof of work below which envelopes are refused."""
@@ -174,6 +179,11 @@ class MailserverConfig:
     password_requests: bool = False
     """Also answer requests encrypted with the public default password, for old clients."""
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses to listen on."""
+        return tuple(each.strip() for each in self.host.split(","))
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
@@ -208,6 +218,9 @@ class ClientConfig:
 
     graylist: float = 30.0
     """How long a node that failed is avoided at first; doubles up to an hour."""
+
+    health: Path | None = None
+    """File in which failures are remembered over restarts; None forgets them."""
 
     sealed_answers: bool = False
     """Mail servers must encrypt history to our key: those that can't, all but Waypost's, are not used."""

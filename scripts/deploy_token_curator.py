@@ -6,12 +6,13 @@
     ... delay=172800 treasury=0x...                                  what new terms wait; who gets what is nobody's
 
 Run again with the same options, it goes on where an earlier run ended. Options: see scripts/session.py; and `record`,
-the file to write instead of deployments/<network>.json. The registry is the one recorded in the latter, or in
-`deployment`. docs/how-to/deployer.md is the guide for a live chain.
+the file to write instead of deployments/<network>.json. The registry is the one recorded in that file,
+or in `deployment`. docs/how-to/deployer.md is the guide for a live chain.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from brownie import (
@@ -56,6 +57,8 @@ def main(*, token=None, by="role", delay=2 * DAY, treasury=None, record=None, **
         raise Refusal(f"found by={by!r}, expected role or vote")
     if token is None and live:
         raise Refusal("say which token: token=0x...")
+    if record and session.deployment is None and Path(record).exists():
+        session.deployment = Path(record)  # what is added to has the registry
     deployment = begin(session, record, options.get("chain_id"))
     if deployment.holds(*NAMES) and not needs_connecting(session, by):
         raise Refusal(f"{deployment.path} has all of it already: for another one name another file, record=FILE")

@@ -58,8 +58,8 @@ def standard_input(name: str) -> dict[str, Any]:
     }
 
 
-def compiled(document: dict[str, Any], name: str) -> dict[str, Any]:
-    """The compiler's output for one contract of an input. Nothing besides the input is read."""
+def compiled(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The compiler's output for each deployed contract of an input. Nothing besides the input is read."""
     folder = Path(os.environ.get("SOLCX_BINARY_PATH", ROOT / ".solcx"))
     process = subprocess.run(
         [folder / f"solc-v{SOLC_VERSION}", "--standard-json"],
@@ -69,8 +69,7 @@ def compiled(document: dict[str, Any], name: str) -> dict[str, Any]:
     errors = [error["formattedMessage"] for error in output.get("errors", ()) if error["severity"] == "error"]
     if errors:
         raise Mismatch("\n".join(errors))
-    found: dict[str, Any] = output["contracts"][SOURCES[name]][name]
-    return found
+    return {name: output["contracts"][path][name] for name, path in SOURCES.items() if path in document["sources"]}
 
 
 def check_sent(output: dict[str, Any], sent: bytes, arguments: bytes) -> None:

@@ -2,17 +2,17 @@
 
     brownie run test_token main 4 5 6 amount=50000       deploys it; accounts 4, 5 and 6 of the chain get so many each
 
-Options: see scripts/session.py; and `record`, a file to add its address to.
+Options: see scripts/session.py; and `record`, the file to write its address to, instead of `deployment`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from brownie import TestToken, chain
 
-from scripts.deploy_token_curator import add_record
-from scripts.session import LOCAL_CHAINS, Refusal, Session, command, number, sender_of
+from scripts.deploy import begin
+from scripts.live import LOCAL_CHAINS
+from scripts.session import Refusal, Session, command, number
+from scripts.signers import sender_of
 from scripts.terms import TOKEN
 
 SUPPLY = 10**9 * TOKEN
@@ -25,13 +25,11 @@ def main(*holders, amount=50_000, record=None, **options):
         raise Refusal(f"this token has no worth; it is for local chains, and this is chain {chain.id}")
     people = [sender_of(holder) for holder in holders]
     tokens = number(amount, "amount") * TOKEN
-    if session.dry_run:
-        print(f"would deploy a test token and give {amount} to each of {len(people)} accounts")
-        return None
-    by_sender = {"from": session.sender, "required_confs": session.confirmations}
-    token = TestToken.deploy(SUPPLY, by_sender)
-    for account in people:
-        token.transfer(account, tokens, by_sender)
-    if record:
-        print(add_record((token,), Path(record)))
+    deployment = begin(session, record, options.get("chain_id"))
+    token = deployment.contract(TestToken, SUPPLY)
+    for person in people:
+        deployment.call(
+            lambda person=person: token.balanceOf(person) < tokens,
+            token, "transfer", person, tokens, words=f"give {amount} to {person}",
+        )  # fmt: skip
     return token

@@ -1,6 +1,7 @@
 """What an explorer needs to verify the contracts of a deployment, and the same check made here.
 
     brownie run verification main --network sepolia
+    brownie run verification main NodeRegistry --network sepolia        only this one
 
 writes deployments/<network>.verification/: for each contract the compiler's standard JSON input, to be given to the
 explorer as it is, and index.json with what else its form asks for (compiler, contract, address, constructor arguments).
@@ -23,10 +24,13 @@ from scripts.sources import SOURCES, Mismatch, check_code, check_sent, compiled,
 
 
 @command
-def main(*, record=None):
-    """Check every contract of the record, and write what its explorer needs. Returns the folder."""
+def main(*names, record=None):
+    """Check the contracts of the record, and write what an explorer needs for each. Returns the folder."""
     path, document = record_of(record)
-    checked = {name: _check(name, entry) for name, entry in document["contracts"].items()}
+    entries = document["contracts"]
+    if unknown := set(names) - entries.keys():
+        raise Refusal(f"{path} has no {', '.join(sorted(unknown))}; it has {', '.join(entries)}")
+    checked = {name: _check(name, entries[name]) for name in names or entries}
     folder = path.with_suffix(".verification")
     folder.mkdir(exist_ok=True)
     for name, (source, _) in checked.items():
@@ -40,7 +44,7 @@ def main(*, record=None):
 def _check(name: str, entry: dict) -> tuple[dict, dict]:
     """A contract's input and the other fields of an explorer's form; Refusal if the chain has something else."""
     source = standard_input(name)
-    output = compiled(source, name)
+    output = compiled(source)[name]
     try:
         sent = bytes(live.transaction(entry["transaction"])["input"])
         check_sent(output, sent, bytes.fromhex(entry["arguments"][2:]))

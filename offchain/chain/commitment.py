@@ -49,16 +49,30 @@ class Commitment(NamedTuple):
 
 def advance_all(commitment: Commitment, logs: Iterable[PlainLog]) -> Commitment:
     """The commitment after more logs of the registry; MissingEventError if a version is not the next one."""
-    version, digest = commitment
-    for log in logs:
-        payload = log.payload
-        data = 32 * log.topic_count
+    logs = list(logs)
+    starts = [32 * log.topic_count for log in logs]
+    after = Commitment(*chain(commitment.version, commitment.hash, [log.payload for log in logs], starts))
+    if (count := after.version - commitment.version) < len(logs):
+        found = int.from_bytes(logs[count].payload[starts[count] : starts[count] + 32], "big")
+        block, expected = logs[count].block, after.version + 1
+        raise MissingEventError(f"block {block} has the registry's version {found}, expected {expected}")
+    return after
+
+
+def chain_in_python(version: int, digest: bytes, payloads: list[bytes], starts: list[int]) -> tuple[int, bytes]:
+    """Fold payloads, each with its data at a start, up to one that does not say the next version."""
+    for payload, start in zip(payloads, starts, strict=True):
+        if payload[start : start + 32] != (version + 1).to_bytes(32, "big"):
+            break
         version += 1
-        found = int.from_bytes(payload[data : data + 32], "big")
-        if found != version:
-            raise MissingEventError(f"block {log.block} has the registry's version {found}, expected {version}")
         digest = keccak256(digest + payload)[:HASH_SIZE]
-    return Commitment(version, digest)
+    return version, digest
+
+
+try:
+    from offchain.chain._native import chain
+except ImportError:  # Built by `make setup` where there is a C compiler.
+    chain = chain_in_python
 
 
 def verdict_slot(provider: ProviderId, kind: KindId) -> bytes:

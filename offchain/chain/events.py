@@ -33,9 +33,9 @@ INT64_MAX: Final = 2**63 - 1
 """SQLite's largest integer."""
 
 _WORD = 32
-_BATCH_HEAD = struct.Struct(">" + "28xI" * 6)
+BATCH_HEAD = struct.Struct(">" + "28xI" * 6)
 """Provider, kind, version, expiry, offset and length of a batch: six words, each a 32-bit number."""
-_BATCH_ZEROS = int.from_bytes((b"\xff" * 28 + bytes(4)) * 6, "big")
+BATCH_ZEROS = int.from_bytes((b"\xff" * 28 + bytes(4)) * 6, "big")
 """What must be zero in them."""
 _ADDRESS_PADDING = bytes(12)
 
@@ -237,7 +237,6 @@ SIGNATURES: Final[dict[type[Event], str]] = {
 }
 
 TOPICS: Final[dict[type[Event], bytes]] = {kind: keccak256(text.encode()) for kind, text in SIGNATURES.items()}
-_NODES_ADDED: Final = TOPICS[NodesAdded]
 
 
 def decode_log(raw: RawLog | dict[str, Any]) -> Event:
@@ -306,29 +305,6 @@ def decode(log: PlainLog) -> Event:
         raise EventError(f"found {log.topic_count} topics, expected {count}")
     at = Position(Address(log.address), log.block, log.index, log.block_hash, log.tx)
     return decoder(at, payload)
-
-
-def added_nodes(log: PlainLog) -> tuple[ProviderId, KindId, int, tuple[NodeId, ...]] | None:
-    """Provider, kind, expiry and nodes, if the log is a well-formed NodesAdded; `decode` says of others what they are.
-
-    Nearly every event of a backfill is one: all its fixed words are read at once, and no event is built.
-    """
-    payload = log.payload
-    count = (len(payload) - 224) // 32
-    if (
-        count < 1
-        or log.topic_count != 3
-        or not payload.startswith(_NODES_ADDED)
-        or int.from_bytes(payload[32:224], "big") & _BATCH_ZEROS
-    ):
-        return None
-    provider, kind, _, expires_at, offset, length = _BATCH_HEAD.unpack_from(payload, 32)
-    if offset != 96 or length != count or len(payload) != 224 + 32 * count:
-        return None
-    if not (0 < provider <= UINT24_MAX and 0 < kind <= UINT24_MAX):
-        return None
-    nodes = (payload[224:],) if count == 1 else struct.unpack_from("32s" * count, payload, 224)
-    return provider, kind, expires_at, nodes
 
 
 def decode_all(logs: Iterable[PlainLog]) -> list[Event]:
@@ -447,6 +423,13 @@ def _kind_created(at: Position, p: bytes) -> KindCreated:
 
 
 def _nodes_added(at: Position, p: bytes) -> NodesAdded:
+    count = (len(p) - 224) // 32
+    if count > 0 and len(p) == 224 + 32 * count and not int.from_bytes(p[32:224], "big") & BATCH_ZEROS:
+        # The path that nearly every event of a backfill takes: all fixed words at once.
+        provider, kind, version, expires_at, offset, length = BATCH_HEAD.unpack_from(p, 32)
+        if offset == 96 and length == count and 0 < provider <= UINT24_MAX and 0 < kind <= UINT24_MAX:
+            nodes = (p[224:],) if count == 1 else struct.unpack_from("32s" * count, p, 224)
+            return NodesAdded(at, version, provider, kind, expires_at, nodes)
     words = _words(p, 96, 160)
     version, expires_at = _uint(p, 96, UINT32_MAX), _uint(p, 128, UINT32_MAX)
     return NodesAdded(at, version, _provider(p), _kind(p), expires_at, words)  # type: ignore[arg-type]

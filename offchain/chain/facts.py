@@ -254,6 +254,10 @@ class Facts:
         """The lowest layer."""
         return self._layers()[-1]
 
+    def all_below(self) -> tuple[Facts, ...]:
+        """The layers below this one, from the next one down."""
+        return self._chain[1:]
+
     def relisted(self) -> set[NodeAddress]:
         """The nodes whose listing in the base is not what this layer sees."""
         return {node for layer in self._layers()[:-1] for node in layer.listings}
@@ -262,25 +266,24 @@ class Facts:
         """From this one down."""
         return self._chain
 
-    def list_nodes(self, nodes: Iterable[NodeId], expires_at: int, origin: Origin) -> None:
-        """Take in an addition; FactsError if one of the nodes is listed already."""
-        listings, below = self.listings, self._chain[1:]
-        for node_id in nodes:
-            node: NodeAddress = node_id[12:]  # type: ignore[assignment]
-            present = listings.get(node)
-            if present is None and node not in listings:
-                for layer in below:
-                    if node in layer.listings:
-                        present = layer.listings[node]
-                        break
-            if present is not None:
-                raise FactsError(f"block {origin.block} lists node {node.hex()}, which is listed already")
-            listings[node] = Listing(node_id, expires_at, origin)
-
     def _nodes_added(self, event: NodesAdded) -> None:
         at = event.at
         origin = Origin(event.provider, event.kind, at.block, at.index, at.tx)
-        self.list_nodes(event.nodes, event.expires_at, origin)
+        expires_at, listings = event.expires_at, self.listings
+        below = [layer.listings for layer in self._layers()[1:] if layer.listings]
+        for node_id in event.nodes:
+            node = node_id[12:]
+            if node in listings:
+                present = listings[node]  # type: ignore[index]
+            else:
+                present = None
+                for layer in below:
+                    if node in layer:
+                        present = layer[node]  # type: ignore[index]
+                        break
+            if present is not None:
+                raise FactsError(f"block {at.block} lists node {node.hex()}, which is listed already")
+            listings[node] = Listing(node_id, expires_at, origin)  # type: ignore[index]
 
     def _held(self, event: NodesRemoved | NodesRenewed, node: NodeAddress) -> Listing:
         listing = self.listing(node)

@@ -22,10 +22,10 @@ from offchain.chain.events import (
     NodesRenewed,
     PlainLog,
     VerdictChanged,
-    added_nodes,
     decode,
 )
-from offchain.chain.facts import Facts, Origin
+from offchain.chain.facts import Facts
+from offchain.chain.folding import fold
 from offchain.chain.header import Header
 from offchain.errors import DecodeError
 from offchain.types import Address, NodeAddress, ProviderId
@@ -139,13 +139,7 @@ class Ledger:
             raise ValueError(f"found a chunk from {chunk.first}, expected one from {self.stage_block + 1}")
         commitment = self.check(chunk.logs, chunk.first, chunk.last, self.stage_commitment)
         layer = Facts(self.stage)
-        for log in chunk.logs:
-            added = added_nodes(log)
-            if added is None:
-                layer.apply(decode(log))
-            else:
-                provider, kind, expires_at, nodes = added
-                layer.list_nodes(nodes, expires_at, Origin(provider, kind, log.block, log.index, log.tx))
+        fold(layer, chunk.logs)
         merge(self.stage, layer)
         self.stage_block, self.stage_commitment = chunk.last, commitment
 

@@ -14,11 +14,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from offchain.chain import events
-from offchain.chain.events import TOPICS, PlainLog, RawLog
+from offchain.chain.answer import Logs
+from offchain.chain.events import TOPICS
 from offchain.chain.ledger import Chunk
-from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, Unreachable
-from offchain.errors import DecodeError
+from offchain.chain.rpc import BadAnswer, BadContent, Endpoint, Rpc, RpcError, Unreachable
 from offchain.types import Address
 
 GOOD_ANSWER: Final = 8 * 1024 * 1024
@@ -123,8 +122,10 @@ class Backfill:
         started = time.monotonic()
         try:
             reply = await self._rpc.ask(
-                "eth_getLogs", [log_filter(self._contracts, first, last)], list[RawLog], endpoint=self._endpoint
+                "eth_getLogs", [log_filter(self._contracts, first, last)], Logs, endpoint=self._endpoint
             )
+        except BadContent:
+            raise
         except (RpcError, Unreachable, BadAnswer) as error:
             if isinstance(error, Unreachable):
                 timeouts += 1
@@ -135,7 +136,7 @@ class Backfill:
             self._size.failed(blocks, str(error))
             return await self._split(first, last, timeouts)
         self._size.succeeded(blocks, reply.size, reply.seconds)
-        return [Chunk(first, last, plain_logs(self._endpoint, reply.value))]
+        return [Chunk(first, last, reply.value)]
 
     async def _split(self, first: int, last: int, timeouts: int) -> list[Chunk]:
         chunks = []
@@ -145,11 +146,3 @@ class Backfill:
             chunks += await self._fetch(first, upto, timeouts)
             first = upto + 1
         return chunks
-
-
-def plain_logs(endpoint: Endpoint, raws: list[RawLog]) -> tuple[PlainLog, ...]:
-    """Logs as bytes; BadAnswer if the endpoint's are not logs."""
-    try:
-        return events.plain_logs(raws)
-    except DecodeError as error:
-        raise BadAnswer(f"{endpoint.name}: {error}") from None

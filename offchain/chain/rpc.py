@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from offchain.errors import ChainError
+from offchain.chain.answer import Answer, decoder
+from offchain.errors import ChainError, DecodeError
 
 log = logging.getLogger("offchain.chain")
 
@@ -48,6 +49,10 @@ class BadAnswer(ChainError):
     """The endpoint's answer is not JSON-RPC, not of the expected shape, too large, or contradicts what is known."""
 
 
+class BadContent(BadAnswer):
+    """The endpoint's answer has the expected shape, and says what cannot be."""
+
+
 class WrongChain(ChainError):
     """The endpoint serves another chain."""
 
@@ -65,21 +70,6 @@ class RpcError(ChainError):
         self.code = code
         self.message = shown(message)
         super().__init__(f"{self.message} (code {code})")
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """The error member of an answer."""
-
-    code: int = 0
-    message: str = ""
-
-
-class Answer(msgspec.Struct, Generic[T], frozen=True):
-    """One JSON-RPC answer."""
-
-    id: int | str | None = None
-    result: T | None = None
-    error: Failure | None = None
 
 
 @dataclass(slots=True)
@@ -120,12 +110,12 @@ class Reply(Generic[T]):
 class _Decoders:
     """A decoder for each type of result; making one costs more than using it."""
 
-    single: dict[Any, msgspec.json.Decoder[Any]] = field(default_factory=dict)
+    single: dict[Any, Any] = field(default_factory=dict)
     many: dict[Any, msgspec.json.Decoder[Any]] = field(default_factory=dict)
 
-    def answer(self, result: Any) -> msgspec.json.Decoder[Any]:
+    def answer(self, result: Any) -> Any:
         if result not in self.single:
-            self.single[result] = msgspec.json.Decoder(Answer[result])
+            self.single[result] = decoder(result)
         return self.single[result]
 
     def batch(self, result: Any) -> msgspec.json.Decoder[Any]:
@@ -294,9 +284,11 @@ class Rpc:
             parts.append(part)
         return b"".join(parts)
 
-    def _decode(self, endpoint: Endpoint, decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    def _decode(self, endpoint: Endpoint, reader: Any, body: bytes) -> Any:
         try:
-            return decoder.decode(body)
+            return reader.decode(body)
+        except DecodeError as error:
+            raise BadContent(f"{endpoint.name}: {error}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._explain(endpoint, body, error) from None
 

@@ -32,7 +32,8 @@ from offchain.trust.freshness import Freshness
 from offchain.trust.nodes import Resync, TrustedNodes
 from offchain.trust.policy import Policy
 from offchain.trust.policy_file import load_policy
-from offchain.types import Kind, KindId, NodeId, node_address, parse_kind
+from offchain.trust.voices import Voice, voices
+from offchain.types import Kind, KindId, NodeId, ProviderId, node_address, parse_kind
 from offchain.web import views
 
 Document = dict[str, Any]
@@ -226,6 +227,7 @@ def known_providers(settings: Settings, output: Output, wait: float, kind: Kind)
             {
                 "provider": number,
                 "stand": _stand(trust, number, numbers.get(kind)),
+                "curators": [views.voice(each) for each in _voices(trust, number, numbers.get(kind))],
                 "nodes": listed.get(number, 0),
                 "trusted": trusted.get(number, 0),
                 "metadata": found.metadata_uri,
@@ -238,13 +240,19 @@ def known_providers(settings: Settings, output: Output, wait: float, kind: Kind)
     return OwnLook(settings, output, wait).ask(ask)
 
 
+def _voices(trust: TrustedNodes, provider: ProviderId, kind: KindId | None) -> Sequence[Voice]:
+    return () if kind is None else voices(trust.trusted_set, provider, kind, time.time())
+
+
 def _stand(trust: TrustedNodes, provider: Any, kind: KindId | None) -> str:
     if provider in trust.policy.blocked:
         return "blocked by you"
     if provider in trust.policy.chosen:
         return "chosen by you"
-    view = trust.trusted_set
-    accepted = kind is not None and view.accepted_until(view.adopted, provider, kind, time.time()) > 0
+    view, now = trust.trusted_set, time.time()
+    accepted = kind is not None and all(
+        view.accepted_until(facts, provider, kind, now) > 0 for facts in (view.adopted, view.head)
+    )
     return "accepted" if accepted else "not accepted"
 
 
@@ -283,6 +291,15 @@ async def _tell_changes(output: Output, trust: TrustedNodes) -> None:
             output.event({"event": "resync"}, "more changed than could be told one by one; see: waypost nodes")
         else:
             tell_change(output, change)
+
+
+def named_curators(settings: Settings, text: str) -> str:
+    """A text with the names that the deployment has for curators beside their addresses."""
+    with suppress(ConfigError):  # a running client answers without any deployment of ours
+        for name, contract in settings.deployment().curators.items():
+            address = "0x" + contract.address.hex()
+            text = text.replace(f"curator {address}", f"curator {name} {address}")
+    return text
 
 
 def parsed_kind(name: str) -> Kind:

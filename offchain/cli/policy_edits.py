@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from offchain.contact import Contact
 from offchain.errors import ConfigError, DecodeError
 from offchain.trust.policy import OwnNode, Policy
-from offchain.types import Kind, NodeId, ProviderId, parse_kind
+from offchain.types import Address, Kind, NodeId, ProviderId, parse_kind
 
 ACTIONS = ("trust", "untrust", "block", "unblock")
 MAX_LABEL = 64
@@ -56,6 +56,23 @@ def edit_provider(policy: Policy, action: str, provider: ProviderId) -> Policy:
     if action == "block":
         return replace(policy, blocked=policy.blocked | {provider}, chosen=policy.chosen - {provider})
     return replace(policy, blocked=policy.blocked - {provider})
+
+
+def use_curators(policy: Policy, wanted: Sequence[str], known: Mapping[str, Address], threshold: int | None) -> Policy:
+    """The policy with these curators, by name or address; without a threshold, all of them must accept.
+
+    ConfigError for one that the deployment does not name, for nobody follows its verdicts, and for an unusable number.
+    """
+    addresses = {"0x" + address.hex(): address for address in known.values()} | dict(known)
+    strange = [each for each in wanted if each not in addresses and each.lower() not in addresses]
+    if strange:
+        shown = ", ".join(f"{name} (0x{address.hex()})" for name, address in known.items())
+        raise ConfigError(f"{strange[0][:42]!r} is no curator of this deployment; known: {shown or 'none'}")
+    curators = tuple(dict.fromkeys(addresses.get(each) or addresses[each.lower()] for each in wanted))
+    needed = len(curators) if threshold is None else threshold
+    if not 1 <= needed <= len(curators):
+        raise ConfigError(f"the threshold is {needed}, expected 1 to {len(curators)}, the number of curators")
+    return replace(policy, curators=curators, threshold=needed)
 
 
 def add_own(policy: Policy, url: str, kind: str, label: str) -> tuple[Policy, OwnNode]:

@@ -30,6 +30,7 @@ CONFIG_FILE = "config.toml"
 POLICY_FILE = "policy.json"
 DAEMON_FILE = "serve.json"
 KEY_FILE = "node.key"
+HEALTH_FILE = "health.json"
 NODES_FILE = "nodes.sqlite"
 MAX_FILE = 1 << 20
 """Bytes of the longest configuration or deployment file."""
@@ -148,7 +149,8 @@ class Settings:
 
     def client(self, **changes: object) -> ClientConfig:
         """This client's pool."""
-        return _build(ClientConfig, {"kind": MAILSERVER, **self._values("client"), **changes})
+        fields = {"kind": MAILSERVER, "health": self.home / HEALTH_FILE, **self._values("client")}
+        return _build(ClientConfig, {**fields, **changes})
 
     def http(self) -> HttpConfig:
         """The loopback interface."""
@@ -380,12 +382,14 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
             "max_archive_envelopes": _positive,
             "max_message_bytes": _positive,
             "max_peers": _positive,
+            "max_waiting_requests": _positive,
+            "workers": _positive,
             "requests_per_minute": _positive,
         },
     ),
     "client": _section(
         ClientConfig,
-        frozenset(),
+        frozenset({"health"}),
         {"kind": _kind, "pool_target": _positive, "connect_timeout": _seconds, "request_timeout": _seconds},
     ),
     "http": _section(HttpConfig, frozenset(), {"port": _port}),

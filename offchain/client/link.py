@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from offchain.client.held import Answers, Held
 from offchain.contact import Contact
 from offchain.errors import ConnectionLost, DecodeError, PeerError
 from offchain.hashing import keccak256
 from offchain.keys import PrivateKey, PublicKey
 from offchain.rlpx import peer as rlpx
-from offchain.types import NodeId, short
+from offchain.types import short
 from offchain.whisper.bloom import EMPTY_BLOOM
 from offchain.whisper.envelope import Envelope, encode_many
 from offchain.whisper.mail import Completion, Failure, SealedRequest, decode_completion, is_failure
@@ -27,6 +28,8 @@ from offchain.whisper.protocol import SHH, Acknowledged, BatchAnswered, Code, Ev
 from offchain.whisper.sealed import AnswerOpener
 
 log = logging.getLogger("offchain.client")
+
+OVER = "the connection is over"
 
 INBOX = 64
 """Packets that wait for a reader of history. When it is full, reading pauses, and TCP holds the server back."""
@@ -117,18 +120,17 @@ class Inbox:
         self._room.set()
 
 
-class MailLink:
+class MailLink(Held):
     """One connection, for the pool to hold and the mailbox to use."""
 
     def __init__(self, contact: Contact, shh: ShhPeer) -> None:
-        self.contact = contact
+        super().__init__(contact)
         self._shh = shh
-        self._closing: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._inbox: Inbox | None = None
         self._request_id: bytes | None = None
         self._opener: AnswerOpener | None = None
         self._abandoned_at: float | None = None
-        self._batches: dict[bytes, asyncio.Future[BatchResponse]] = {}
+        self._batches: Answers[BatchResponse] = Answers()
 
     @classmethod
     async def connect(cls, key: PrivateKey, contact: Contact) -> MailLink:
@@ -143,11 +145,6 @@ class MailLink:
         return cls(contact, shh)
 
     @property
-    def node_id(self) -> NodeId:
-        """The server."""
-        return self.contact.node_id
-
-    @property
     def public(self) -> PublicKey:
         """The server's key, as proven in the handshake."""
         return self._shh.peer.remote
@@ -160,7 +157,7 @@ class MailLink:
     @property
     def closed(self) -> bool:
         """Whether the connection is over, or about to be."""
-        return self._closing.done() or self._shh.closed
+        return self.over is not None or self._shh.closed
 
     @property
     def busy(self) -> bool:
@@ -171,27 +168,6 @@ class MailLink:
         """Whether the server never finished a request that nobody waits for any more."""
         return self._abandoned_at is not None and now > self._abandoned_at + ABANDONED_TIME
 
-    # The pool's side
-
-    def close(self, reason: str) -> None:
-        """End the connection at once, without waiting; what is in flight on it fails with `reason`."""
-        if not self._closing.done():
-            self._closing.set_result(reason)
-            self._fail_all(reason)
-
-    async def run(self) -> str:
-        """Read from the connection until it is over; why it ended."""
-        reader = asyncio.ensure_future(self._read())
-        reason = "the client stops"
-        try:
-            await asyncio.wait([reader, self._closing], return_when=asyncio.FIRST_COMPLETED)
-            reason = self._closing.result() if self._closing.done() else reader.result()
-        finally:
-            reader.cancel()
-            self.close(reason)
-            await self._shh.close()
-        return reason
-
     # The mailbox's side
 
     @asynccontextmanager
@@ -200,7 +176,7 @@ class MailLink:
         assert not self.busy, "one history request at a time"
         inbox = self._inbox = Inbox()
         if self.closed:
-            inbox.put_now(Lost(self._closing.result() if self._closing.done() else "the connection is over"))
+            inbox.put_now(Lost(self.over or OVER))
         try:
             yield inbox
         finally:
@@ -226,16 +202,11 @@ class MailLink:
         """
         self._check_open()
         batch = keccak256(encode_many(list(envelopes)))
-        answer = self._batches.get(batch)
-        if answer is None:
-            answer = self._batches[batch] = asyncio.get_running_loop().create_future()
-        try:
+        with self._batches.to(batch) as answer:
             if await self._shh.send_envelopes(envelopes) == [batch]:
                 response = await asyncio.shield(answer)
                 faults = {fault.envelope: fault.text or f"code {fault.code}" for fault in response.faults}
                 return {envelope.hash: faults.get(envelope.hash) for envelope in envelopes}
-        finally:
-            self._batches.pop(batch, None)
         if len(envelopes) == 1:
             return {envelopes[0].hash: self._why_unsent()}
         results: dict[bytes, str | None] = {}
@@ -251,15 +222,18 @@ class MailLink:
                 await self._take(event)
         except PeerError as error:
             return str(error)
-        return "the connection is over"
+        return OVER
+
+    async def _hang_up(self) -> None:
+        await self._shh.close()
 
     async def _take(self, event: Event) -> None:
         if isinstance(event, Extension):
             await self._take_extension(event)
         elif isinstance(event, Acknowledged):
-            self._answer(BatchResponse(event.batch))
+            self._batches.came(event.batch, BatchResponse(event.batch))
         elif isinstance(event, BatchAnswered):
-            self._answer(event.response)
+            self._batches.came(event.response.batch, event.response)
 
     async def _take_extension(self, event: Extension) -> None:
         inbox = self._inbox
@@ -290,22 +264,14 @@ class MailLink:
             return decode_completion(payload)
         return decode_completion(self._opener.open(payload))
 
-    def _answer(self, response: BatchResponse) -> None:
-        answer = self._batches.get(response.batch)
-        if answer is not None and not answer.done():
-            answer.set_result(response)
-
     def _fail_all(self, reason: str) -> None:
         if self._inbox is not None:
             self._inbox.put_now(Lost(reason))
-        for answer in self._batches.values():
-            if not answer.done():
-                answer.set_exception(ConnectionLost(reason))
-                answer.exception()  # seen: nobody may be waiting
+        self._batches.fail(reason)
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ConnectionLost(self._closing.result() if self._closing.done() else "the connection is over")
+            raise ConnectionLost(self.over or OVER)
 
     def _why_unsent(self) -> str:
         if not self._shh.remote_status.confirmations:

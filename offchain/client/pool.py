@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
+from offchain.client import health
 from offchain.client.broadcast import Broadcast
+from offchain.client.health import Health
 from offchain.client.pool_machine import Close, Connect, PoolEvent, PoolMachine, PoolNode, State
 from offchain.config import ClientConfig
 from offchain.contact import Contact
@@ -39,7 +41,7 @@ L = TypeVar("L", bound=Link)
 
 
 class Pool(Generic[L]):
-    """Keeps connections to trusted nodes and offers a random one.
+    """Keeps connections to trusted nodes and offers a random one; remembers over restarts which nodes failed.
 
     `run` does the work for as long as it is awaited. All other methods act at once and may be called from any task of
     the loop: when `trust_changed` returns, the node's connection is closed and can't be picked.
@@ -53,13 +55,19 @@ class Pool(Generic[L]):
         *,
         rng: random.Random | None = None,
     ) -> None:
-        """`connect` makes a connection, or raises a PeerError or OSError; it is cancelled after `connect_timeout`."""
+        """`connect` makes a connection, or raises a PeerError or OSError; it is cancelled after `connect_timeout`.
+
+        Reads the file of `config.health` if there is one; then make it where a loop runs.
+        """
         self.events: Broadcast[PoolEvent] = Broadcast()
         """What happens to nodes, with Unix times."""
         self._config = config
         self._connect = connect
         self._rng = rng or random.SystemRandom()
         self._machine = PoolMachine(config.kind, trust, self._rng, target=config.pool_target, graylist=config.graylist)
+        if config.health is not None:
+            shift = _now() - time.time()
+            self._machine.remember([_shifted(each, shift) for each in health.load(config.health)], _now())
         self._links: dict[int, L] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -69,6 +77,9 @@ class Pool(Generic[L]):
     async def run(self) -> None:
         """Keep connections until cancelled; then close them all."""
         async with asyncio.TaskGroup() as group:
+            keeper = None
+            if self._config.health is not None:
+                keeper = group.create_task(health.keep(self._config.health, self.health, self.changed))
             self._group = group
             try:
                 while True:
@@ -77,6 +88,8 @@ class Pool(Generic[L]):
                     self._machine.tick(_now())
             finally:
                 self._group = None
+                if keeper is not None:
+                    keeper.cancel()
                 self._close_all()
 
     # What is asked of it
@@ -109,6 +122,11 @@ class Pool(Generic[L]):
             replace(node, since=node.since + shift, retry_at=None if node.retry_at is None else node.retry_at + shift)
             for node in self._machine.nodes()
         ]
+
+    def health(self) -> list[Health]:
+        """Nodes that failed lately; times are Unix times."""
+        shift = time.time() - _now()
+        return [_shifted(each, shift) for each in self._machine.health()]
 
     @property
     def target(self) -> int:
@@ -264,6 +282,10 @@ class Pool(Generic[L]):
         for link in self._links.values():
             link.close("the client stops")
         self.events.close()
+
+
+def _shifted(health: Health, shift: float) -> Health:
+    return replace(health, failed_at=round(health.failed_at + shift, 1), retry_at=round(health.retry_at + shift, 1))
 
 
 def _now() -> float:

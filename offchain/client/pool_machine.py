@@ -7,7 +7,8 @@
         +---retry------- failed / graylisted
 
 Every state is left at once when the node's trust ends. A node fails twice before it is graylisted; one that broke the
-protocol is graylisted at once. Delays double with every failure in a row, and are forgotten after a success.
+protocol is graylisted at once. Delays double with every failure in a row, and are forgotten after a success; without
+one, a failure is forgotten every hour. What is remembered of a node outlives its leaving the pool, and restarts.
 
 Three promises, which the tests hold against every sequence of calls: a node that is neither trusted nor the user's own
 is never ready; when its trust ends its connection is closed by the same call; connections never outnumber the target.
@@ -20,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from offchain.client.health import Health, forgiven
 from offchain.contact import Contact, Source
 from offchain.types import Kind, NodeId, TrustView
 
@@ -137,6 +139,7 @@ class _Node:
     since: float
     connection: int | None = None
     failures: int = 0
+    failed_at: float = 0.0
     retry_at: float = 0.0
     misbehaved: bool = False
     reason: str = ""
@@ -156,6 +159,7 @@ class PoolMachine:
         self._graylist = graylist
         self._nodes: dict[NodeId, _Node] = {}
         self._connections: dict[int, NodeId] = {}
+        self._remembered: dict[NodeId, Health] = {}
         self._own: frozenset[NodeId] = frozenset()
         self._next_connection = 1
         self._actions: list[Action] = []
@@ -222,6 +226,20 @@ class PoolMachine:
         """How many nodes are in a state."""
         return sum(node.state is state for node in self._nodes.values())
 
+    def health(self) -> list[Health]:
+        """Every node that failed and has not been forgiven, for `remember` after a restart."""
+        known = (self._health_of(node_id, node) for node_id, node in self._nodes.items() if node.failures)
+        return [*self._remembered.values(), *known]
+
+    def remember(self, healths: Iterable[Health], now: float) -> None:
+        """Take in what `health` said before a restart. A time beyond the longest delay is a clock's mistake."""
+        for each in healths:
+            failed_at = min(each.failed_at, now)
+            if not forgiven(each.failures, failed_at, now):
+                continue
+            retry_at = min(each.retry_at, failed_at + 1.2 * LONGEST_GRAYLIST)
+            self._keep_in_mind(replace(each, failed_at=failed_at, retry_at=retry_at))
+
     # Who there is
 
     def offer(self, contact: Contact, now: float) -> bool:
@@ -237,7 +255,9 @@ class PoolMachine:
             return True
         if len(self._nodes) >= MAX_KNOWN and not self._make_room():
             return False
-        self._nodes[node_id] = _Node(contact, State.CANDIDATE, now)
+        node = self._nodes[node_id] = _Node(contact, State.CANDIDATE, now)
+        if (health := self._remembered.pop(node_id, None)) is not None:
+            self._recall(node, health, now)
         why = "added by you" if node_id in self._own else self._trust.why(self._kind, node_id)
         self._event(now, contact, What.ADMITTED, why)
         self._refill(now)
@@ -388,8 +408,32 @@ class PoolMachine:
             self._actions.append(Connect(node.connection, node.contact))
             self._event(now, node.contact, What.CONNECTING, f"connecting to {node.contact.address}")
 
+    def _health_of(self, node_id: NodeId, node: _Node) -> Health:
+        return Health(node_id, node.failures, node.misbehaved, node.reason, node.failed_at, node.retry_at)
+
+    def _keep_in_mind(self, health: Health) -> None:
+        """Remember a node that is not in the pool; beyond the bound, the one that failed longest ago is forgotten."""
+        self._remembered[health.node_id] = health
+        if len(self._remembered) > MAX_KNOWN:
+            del self._remembered[min(self._remembered, key=lambda each: self._remembered[each].failed_at)]
+
+    def _recall(self, node: _Node, health: Health, now: float) -> None:
+        """A node that failed earlier comes into the pool: it waits as long as it would have had to."""
+        node.failures = forgiven(health.failures, health.failed_at, now)
+        node.failed_at, node.reason = health.failed_at, health.reason
+        node.misbehaved = health.misbehaved and node.failures > 0
+        if now < health.retry_at:
+            graylisted = node.misbehaved or node.failures >= FAILURES_BEFORE_GRAYLIST
+            node.state, node.retry_at = State.GRAYLISTED if graylisted else State.FAILED, health.retry_at
+
+    def _leave(self, node_id: NodeId) -> None:
+        node = self._nodes.pop(node_id)
+        if node.failures:
+            self._keep_in_mind(self._health_of(node_id, node))
+
     def _set_back(self, node: _Node, reason: str, now: float, *, misbehaved: bool = False) -> None:
-        node.failures += 1
+        node.failures = forgiven(node.failures, node.failed_at, now) + 1
+        node.failed_at = now
         node.misbehaved = misbehaved
         graylisted = misbehaved or node.failures >= FAILURES_BEFORE_GRAYLIST
         if graylisted:
@@ -409,7 +453,7 @@ class PoolMachine:
         node = self._nodes[node_id]
         connected = node.connection is not None
         self._close(node, reason)
-        del self._nodes[node_id]
+        self._leave(node_id)
         self._event(now, node.contact, What.DROPPED, reason, connected=connected, block=block, reaction=reaction)
 
     def _release(self, node_id: NodeId, now: float) -> None:
@@ -439,7 +483,7 @@ class PoolMachine:
         ]
         if not idle:
             return False
-        del self._nodes[max(idle, key=lambda node_id: self._nodes[node_id].failures)]
+        self._leave(max(idle, key=lambda node_id: self._nodes[node_id].failures))
         return True
 
     def _event(

@@ -10,13 +10,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from offchain.config import MailserverConfig
 from offchain.errors import StorageError
 from offchain.keys import PrivateKey, PublicKey
 from offchain.mailserver.answer import Answer, SyncAnswer
 from offchain.mailserver.archive.base import Archive
-from offchain.mailserver.archive.writer import ArchiveWriter
 from offchain.mailserver.quota import Limits, Quotas, RequestMemory
 from offchain.mailserver.reconcile.summary import Summary
 from offchain.mailserver.reconcile.unwanted import Unwanted
@@ -52,6 +52,14 @@ NewEnvelopes = Callable[[Sequence[Envelope], NodeId], None]
 """Told of envelopes that were not known before, once they are safe, and who brought them."""
 
 
+class Writer(Protocol):
+    """Who brings envelopes to disk: `ArchiveWriter`, or another process that has one."""
+
+    async def add(self, envelopes: Sequence[Envelope]) -> list[bool]:
+        """Store; returns once they are on disk, with whether each is new. StorageError if the disk refused."""
+        ...
+
+
 class Desk:
     """The decisions of a mail server."""
 
@@ -61,7 +69,7 @@ class Desk:
         config: MailserverConfig,
         trust: TrustView,
         archive: Archive,
-        writer: ArchiveWriter,
+        writer: Writer,
         retention: Retention,
         clock: Callable[[], float],
         on_new: NewEnvelopes,
@@ -95,14 +103,15 @@ class Desk:
         """
         oldest = self.oldest(self.clock())
         kept = [envelope for envelope in envelopes if envelope.sent >= oldest]
-        writing = asyncio.ensure_future(self._write(kept, source))
+        writing = asyncio.ensure_future(self.keep(kept, source))
         writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits any more
         await asyncio.shield(writing)
         refused = [Refusal(envelope.hash, Fault.EXPIRED) for envelope in envelopes if envelope.sent < oldest]
         self.count_refusals(refused)
         return refused
 
-    async def _write(self, envelopes: Sequence[Envelope], source: NodeId) -> None:
+    async def keep(self, envelopes: Sequence[Envelope], source: NodeId) -> list[bool]:
+        """Keep envelopes of any age, and tell of the new ones; for each whether it is one. StorageError likewise."""
         try:
             added = await self._writer.add(envelopes)
         except StorageError:
@@ -114,6 +123,7 @@ class Desk:
         if new:
             self.summary.touched(envelope.sent for envelope in new)
             self._on_new(new, source)
+        return added
 
     def oldest(self, now: float) -> int:
         """Envelopes sent before it are not taken."""

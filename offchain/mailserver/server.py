@@ -13,6 +13,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -27,13 +28,14 @@ from offchain.mailserver.desk import Desk
 from offchain.mailserver.reconcile.packets import WPSYNC
 from offchain.mailserver.relay import Relay
 from offchain.mailserver.retention import Retention
-from offchain.mailserver.session import Session
+from offchain.mailserver.session import Session, drain, greet
 from offchain.mailserver.sync import Meetings
+from offchain.mailserver.workers.crew import Crew
 from offchain.rlpx import connection, peer
 from offchain.rlpx.p2p import DisconnectReason
 from offchain.types import MAILSERVER, NodeId, TrustView
 from offchain.whisper.envelope import Envelope
-from offchain.whisper.protocol import SHH, Rules, ShhPeer, Status
+from offchain.whisper.protocol import SHH
 
 log = logging.getLogger("offchain.mailserver")
 
@@ -41,9 +43,6 @@ RETENTION_INTERVAL = 60.0
 """Seconds between looks at what is too old, or too much."""
 
 CAPABILITIES = (SHH, WPSYNC)
-
-GRACE = 3.0
-"""Seconds that stopping waits for envelopes on their way to disk and for answers on their way to clients."""
 
 
 class Mailserver:
@@ -60,7 +59,7 @@ class Mailserver:
         rng: random.Random | None = None,
     ) -> None:
         """`archive` instead of LMDB in `config.data`; `clock` tells the time of day."""
-        self.config = config
+        self.config = config = shared_out(config)
         self._key = key
         self._trust = trust
         self._clock = clock
@@ -82,6 +81,7 @@ class Mailserver:
         self._tasks = asyncio.TaskGroup()
         self._upkeep: list[asyncio.Task[None]] = []
         self._listener: peer.Server | None = None
+        self._working: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def __aenter__(self) -> Mailserver:
@@ -101,12 +101,13 @@ class Mailserver:
         try:
             self._listener = await peer.serve(
                 self._key,
-                config.host,
+                config.hosts,
                 config.port,
                 CAPABILITIES,
                 self._serve,
                 max_peers=config.max_peers,
                 limits=self._limits(),
+                reuse_port=config.workers > 1,
             )
         except OSError as error:
             self._close_archive()
@@ -114,6 +115,20 @@ class Mailserver:
         await self._tasks.__aenter__()
         self._tasks.create_task(self._writer.run(), name="archive writer")
         self._upkeep = [self._tasks.create_task(work) for work in (self.relay.run(), self._forget())]
+        self._crew = Crew(
+            config.workers - 1,
+            self._key,
+            replace(config, port=self.port),
+            self._keep_for_worker,
+            self._is_trusted_server,
+        )
+        if config.workers > 1:
+            self._working = self._tasks.create_task(self._crew.run(), name="workers")
+            try:
+                await self._crew.started()
+            except BaseException as error:
+                await self.__aexit__(type(error), error, error.__traceback__)
+                raise
         log.info("listening on %s:%d as %s", config.host, self.port, self._key.public.node_id.hex())
         return self
 
@@ -124,13 +139,16 @@ class Mailserver:
         try:
             for task in self._upkeep:
                 task.cancel()
+            self._crew.stop()
             if error is None:
-                await self._drain()
+                await drain(self._sessions)
             for session in tuple(self._sessions):
                 session.end(DisconnectReason.QUITTING)
             if self._listener is not None:
                 await self._listener.close()
             await self.relay.stop()
+            if self._working is not None:
+                await asyncio.wait([self._working])  # what the workers took in is to be stored
             await self._writer.stop()
         finally:
             try:
@@ -151,9 +169,10 @@ class Mailserver:
 
     def stats(self) -> dict[str, int]:
         """How often what happened since the start, and how much there is now."""
+        workers = self._crew.counts()
         return {
-            **self._desk.counts,
-            "peers": len(self._sessions),
+            **(self._desk.counts + workers),
+            "peers": len(self._sessions) + workers["peers"],
             "links": len(self.relay.links),
             "commits": self._writer.commits,
             "archive days": len(self._archive.days()),
@@ -165,15 +184,7 @@ class Mailserver:
 
     async def _serve(self, connected: peer.Peer, dialed: bool = False) -> None:
         trusted = self._is_trusted_server(connected.node_id)
-        rate = None if trusted else self.config.envelopes_per_second
-        rules = Rules(
-            max_envelope=self.config.max_message_bytes,
-            envelopes_per_second=rate,
-            envelope_burst=int(rate or 0),
-            acknowledge=False,
-        )
-        status = Status(min_pow=self.config.min_pow, confirmations=True)
-        shh = await ShhPeer.start(connected, status, rules=rules, clock=self._clock, others=True)
+        shh = await greet(connected, self.config, self._clock, trusted=trusted)
         session = Session(shh, self._desk, self._meetings, self._spawn, dialed=dialed)
         if self._stopping:
             session.end(DisconnectReason.QUITTING)
@@ -204,6 +215,9 @@ class Mailserver:
     def _on_new_envelopes(self, envelopes: Sequence[Envelope], source: NodeId) -> None:
         self.relay.publish(envelopes, source, self._clock())
 
+    async def _keep_for_worker(self, envelopes: Sequence[Envelope]) -> list[bool]:
+        return await self._desk.keep(envelopes, self._key.public.node_id)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(self._guarded(work))
 
@@ -231,15 +245,6 @@ class Mailserver:
         except StorageError as error:
             log.warning("old days could not be deleted: %s", error)
 
-    async def _drain(self) -> None:
-        """Let what is on its way arrive, for a moment."""
-        try:
-            async with asyncio.timeout(GRACE):
-                for session in tuple(self._sessions):
-                    await session.quiet.wait()
-        except TimeoutError:
-            log.info("stopping before everything was answered")
-
     async def _end_tasks(self, error: BaseException | None) -> None:
         """Wait for the tasks, all of which have been told to end. A single error comes out as it is, not in a group."""
         cancelled = error if isinstance(error, asyncio.CancelledError) else None
@@ -253,3 +258,14 @@ class Mailserver:
     def _close_archive(self) -> None:
         if self._given_archive is None:
             self._archive.close()
+
+
+def shared_out(config: MailserverConfig) -> MailserverConfig:
+    """What each of the workers may have of what is for all."""
+    if config.workers < 1:
+        raise ConfigError(f"a mail server has at least 1 worker, found {config.workers}")
+    return replace(
+        config,
+        max_peers=-(-config.max_peers // config.workers),
+        requests_per_minute_per_address=-(-config.requests_per_minute_per_address // config.workers),
+    )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from offchain.config import MailserverConfig
 from offchain.errors import PeerError, StorageError
 from offchain.mailserver.answer import Answer, SyncAnswer
 from offchain.mailserver.desk import Desk
@@ -22,10 +23,20 @@ from offchain.mailserver.reconcile.exchange import Exchange
 from offchain.mailserver.reconcile.packets import WPSYNC
 from offchain.mailserver.sync import CatchUp, Meetings
 from offchain.rlpx.p2p import DisconnectReason
+from offchain.rlpx.peer import Peer
 from offchain.types import NodeId, short
 from offchain.whisper.mail import Failure, MailError, SyncResponse
 from offchain.whisper.packets import OTHER_ERROR, BatchFault, BatchResponse
-from offchain.whisper.protocol import Code, EnvelopesReceived, Event, Extension, OtherMessage, ShhPeer
+from offchain.whisper.protocol import (
+    Code,
+    EnvelopesReceived,
+    Event,
+    Extension,
+    OtherMessage,
+    Rules,
+    ShhPeer,
+    Status,
+)
 
 log = logging.getLogger("offchain.mailserver")
 
@@ -46,6 +57,9 @@ ACKNOWLEDGEMENTS_WAITING = 4_096
 
 SYNC_PARTS_WAITING = 8
 """Parts of a sync answer that wait to be stored; beyond it we stop reading."""
+
+GRACE = 3.0
+"""Seconds that stopping waits for envelopes on their way to disk and for answers on their way to clients."""
 
 SYNC_TIMEOUT = 30.0
 """How long the next part of a sync answer may take."""
@@ -83,6 +97,7 @@ class Session:
             Exchange(partial(shh.peer.send, WPSYNC.name), desk, self.node_id) if _speaks_sync(shh) else None
         )
         self._even = False
+        self._finishing = False
         self._refusals = 0
         self._acknowledging = 0
         self._end: asyncio.Future[DisconnectReason] = asyncio.get_running_loop().create_future()
@@ -115,6 +130,10 @@ class Session:
             self._shh.lift_rate_limit()
             if self._tasks is not None:
                 self._start_relaying(self._tasks)
+
+    def finish(self) -> None:
+        """The server is about to stop: end the answer under way with a cursor, and begin no other."""
+        self._finishing = True
 
     def end(self, reason: DisconnectReason) -> None:
         """Close the connection soon."""
@@ -204,7 +223,7 @@ class Session:
             packet = await self._requests.get()
             self._begin()
             try:
-                answer = self._desk.answer(packet, self._shh.peer.remote, self._shh.peer.address[0])
+                answer = self._answer(packet)
                 if isinstance(answer, Failure):
                     await self._refuse(answer)
                 else:
@@ -213,6 +232,11 @@ class Session:
             finally:
                 self._done()
 
+    def _answer(self, packet: bytes) -> Answer | Failure:
+        if self._finishing:
+            return self._desk.refuse(packet, "the server is about to stop: ask another", "stopping")
+        return self._desk.answer(packet, self._shh.peer.remote, self._shh.peer.address[0])
+
     async def _send_answer(self, answer: Answer, packet: bytes) -> None:
         """Send an answer slice by slice, none before there is room for it. A slow peer gets a part, and a cursor."""
         loop = asyncio.get_running_loop()
@@ -220,7 +244,7 @@ class Session:
         try:
             while not answer.finished:
                 packets = await self._desk.look(answer, self.node_id)
-                if not answer.finished and loop.time() >= end:
+                if not answer.finished and (self._finishing or loop.time() >= end):
                     packets += answer.complete()
                 await self._shh.send_many(packets)
         except StorageError as error:
@@ -317,6 +341,31 @@ class Session:
             return SyncResponse.decode(payload)
         except MailError as error:
             return SyncResponse(final=True, error=str(error))
+
+
+async def greet(connected: Peer, config: MailserverConfig, clock: Callable[[], float], *, trusted: bool) -> ShhPeer:
+    """Exchange statuses with a peer, which is held to a rate unless it is a server that we trust."""
+    rate = None if trusted else config.envelopes_per_second
+    rules = Rules(
+        max_envelope=config.max_message_bytes,
+        envelopes_per_second=rate,
+        envelope_burst=int(rate or 0),
+        acknowledge=False,
+    )
+    status = Status(min_pow=config.min_pow, confirmations=True)
+    return await ShhPeer.start(connected, status, rules=rules, clock=clock, others=True)
+
+
+async def drain(sessions: Collection[Session]) -> None:
+    """Let what is on its way arrive, for a moment. Long answers end with a cursor, to go on with elsewhere."""
+    for session in tuple(sessions):
+        session.finish()
+    try:
+        async with asyncio.timeout(GRACE):
+            for session in tuple(sessions):
+                await session.quiet.wait()
+    except TimeoutError:
+        log.info("stopping before everything was answered")
 
 
 def _speaks_sync(shh: ShhPeer) -> bool:

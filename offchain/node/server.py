@@ -16,7 +16,7 @@ from offchain.discovery.service import Discovery
 from offchain.keys import PrivateKey
 from offchain.mailserver.server import Mailserver
 from offchain.node.background import background
-from offchain.node.client import own_contacts
+from offchain.node.kind_client import own_contacts
 from offchain.node.policy_watch import PolicyWatch, default_policy
 from offchain.trust.nodes import TrustedNodes
 from offchain.trust.policy import Policy

@@ -1,4 +1,8 @@
-"""The grants that are in force, in SQLite: one for each client and endpoint, bounded, there again after a restart."""
+"""The grants that are in force, in SQLite: one for each client and endpoint, bounded, there again after a restart.
+
+Also until when mail was looked at, so that what came while the server was down is found when it is back. What a call
+has written is on disk when it returns.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS grants (
     client BLOB NOT NULL, endpoint TEXT NOT NULL, issued INTEGER NOT NULL, expires INTEGER NOT NULL,
     "grant" BLOB NOT NULL, PRIMARY KEY (client, endpoint)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS looked (one INTEGER PRIMARY KEY CHECK (one = 1), until INTEGER NOT NULL);
 """
 
 
@@ -32,7 +37,7 @@ class Ledger:
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, FORMAT):
                 raise StorageError(f"{path} holds version {found}, expected {FORMAT}")
-            self._db.execute(_SCHEMA)
+            self._db.executescript(_SCHEMA)
             self._db.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.Error as error:
             raise StorageError(f"{path} cannot be used: {error}") from error
@@ -66,13 +71,28 @@ class Ledger:
 
     def forget(self, client: NodeId, endpoint: str) -> None:
         """The endpoint is no more."""
-        self._db.execute("DELETE FROM grants WHERE client = ? AND endpoint = ?", [client, endpoint])
+        self._write("DELETE FROM grants WHERE client = ? AND endpoint = ?", client, endpoint)
 
     def expire(self, now: float) -> None:
         """Forget what has expired."""
-        self._db.execute("DELETE FROM grants WHERE expires <= ?", [int(now)])
+        self._write("DELETE FROM grants WHERE expires <= ?", int(now))
+
+    def looked(self) -> int | None:
+        """Until when, in Unix seconds, everybody was told of mail; None at first."""
+        row = self._db.execute("SELECT until FROM looked").fetchone()
+        return None if row is None else int(row[0])
+
+    def note_looked(self, until: int) -> None:
+        """Everybody was told of mail sent before this time, or will not be."""
+        self._write("INSERT OR REPLACE INTO looked VALUES (1, ?)", until)
 
     def all(self) -> list[tuple[NodeId, Grant]]:
         """Every grant with its client."""
         rows = self._db.execute('SELECT client, "grant" FROM grants').fetchall()
         return [(NodeId(client), Grant.decode(data)) for client, data in rows]
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StorageError(f"the grants cannot be written: {error}") from error

@@ -22,7 +22,7 @@ from aiohttp.resolver import ThreadedResolver
 
 from offchain.client.finder import Directory, Finder
 from offchain.client.finder_machine import Admitted
-from offchain.client.history import Query, Received
+from offchain.client.history import Finished, Query
 from offchain.client.link import MailLink
 from offchain.client.mailbox import Mail, Mailbox
 from offchain.client.pool import Pool
@@ -47,6 +47,12 @@ OVERLAP = 120
 
 SERVERS = 2
 """Mail servers to keep connected; a look asks one of them at random."""
+
+LONGEST_LOOK_BACK = 86_400
+"""Seconds looked back after the server was down."""
+
+NOTE_INTERVAL = 10
+"""Seconds between notes on disk of how far was looked: so much more than needed is looked at after a restart."""
 
 GRANTS_PER_MINUTE = 20
 """Of one connection; beyond it grants are refused."""
@@ -77,7 +83,8 @@ class PushServer:
         self._connections: Counter[NodeId] = Counter()
         self._listener: peer.Server | None = None
         self._finder: Finder | None = None
-        client = ClientConfig(MAILSERVER, pool_target=SERVERS)
+        client = ClientConfig(MAILSERVER, pool_target=SERVERS, health=config.data / "health.json")
+        self._looked: int | None = None
         self._pool = Pool(client, trust, lambda contact: MailLink.connect(key, contact))
         self._mailbox = Mailbox(self._pool, key)
 
@@ -86,6 +93,7 @@ class PushServer:
         config.data.mkdir(parents=True, exist_ok=True)
         self._ledger = Ledger(config.data / "grants.sqlite")
         self._pusher = Pusher(config.contact, self._own_key())
+        self._looked = self._ledger.looked()
         for client, grant in self._ledger.all():
             self._watch.granted(client, grant)
         limits = connection.Limits(max_message=MAX_PACKET)
@@ -189,19 +197,40 @@ class PushServer:
 
     async def _look(self) -> None:
         while True:
+            now = self._clock()
+            lower = int(now) - OVERLAP
+            if self._looked is not None:
+                lower = max(min(lower, self._looked - OVERLAP), int(now) - LONGEST_LOOK_BACK)
             topics = sorted(self._watch.topics)
+            complete = True
             for at in range(0, len(topics), MAX_TOPICS):
-                await self._read(tuple(topics[at : at + MAX_TOPICS]))
-            self._ledger.expire(self._clock())
+                query = Query(tuple(topics[at : at + MAX_TOPICS]), lower, int(now) + 60)
+                complete = await self._read(query) and complete
+            try:
+                if complete:
+                    self._note_looked(self._watch.pending_since(now))
+                self._ledger.expire(now)
+            except StorageError as error:
+                log.warning("%s", error)
+            self._watch.expire(now)
             await asyncio.sleep(self._look_interval)
 
-    async def _read(self, topics: tuple[bytes, ...]) -> None:
-        now = int(self._clock())
-        async with aclosing(self._mailbox.fetch(Query(topics, now - OVERLAP, now + 60), keys=())) as events:
+    def _note_looked(self, until: int) -> None:
+        if self._looked is None or abs(until - self._looked) >= NOTE_INTERVAL:
+            self._ledger.note_looked(until)
+            self._looked = until
+
+    async def _read(self, query: Query) -> bool:
+        """Take in what mail servers have; whether that was everything."""
+        complete = False
+        async with aclosing(self._mailbox.fetch(query, keys=())) as events:
             async for event in events:
-                if isinstance(event, Mail | Received):
+                if isinstance(event, Mail):
                     envelope = event.envelope
                     self._watch.envelope(envelope.hash, envelope.topic, envelope.sent, self._clock())
+                elif isinstance(event, Finished):
+                    complete = event.complete
+        return complete
 
     # Pushing
 
@@ -236,6 +265,9 @@ class PushServer:
                     self._forget(push, f"the push service says {got.status}")
                     return
                 retry_after = _seconds(got.headers.get("Retry-After"))
+        except (aiohttp.InvalidURL, UnicodeError, ValueError):
+            self._forget(push, "its endpoint is not a URL that can be called")
+            return
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.debug("a push failed: %s", type(error).__name__)
         self.counts["pushes failed"] += 1
@@ -245,15 +277,20 @@ class PushServer:
         log.info("no more pushes to a device of %s: %s", short(push.client), reason)
         self.counts["devices gone"] += 1
         self._watch.gone((push.client, push.grant.endpoint))
-        self._ledger.forget(push.client, push.grant.endpoint)
+        try:
+            self._ledger.forget(push.client, push.grant.endpoint)
+        except StorageError as error:
+            log.warning("%s", error)
 
     def _own_key(self) -> bytes:
         """The key that push services know us by; made at the first start."""
         path = self._config.data / "vapid.pem"
         if not path.exists():
-            made = Pusher(self._config.contact).private_key
-            path.touch(mode=0o600)
-            path.write_bytes(made)
+            draft = path.with_suffix(".tmp")
+            draft.unlink(missing_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_bytes(Pusher(self._config.contact).private_key)
+            draft.replace(path)  # whole or not at all, whenever we are killed
         return path.read_bytes()
 
 

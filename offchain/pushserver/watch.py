@@ -46,6 +46,8 @@ class _Waiting:
     topic: bytes
     count: int
     at: float
+    first: int
+    """When the first of its envelopes was sent."""
     failures: int = 0
 
 
@@ -70,6 +72,16 @@ class Watch:
     def devices(self) -> int:
         """How many may be pushed to."""
         return len(self._grants)
+
+    def pending_since(self, now: float) -> int:
+        """Before when no envelope was sent that somebody is still to be told of."""
+        waiting = (each.first for kept in (self._waiting, self._flying) for each in kept.values())
+        return min(waiting, default=int(now))
+
+    def expire(self, now: float) -> None:
+        """Forget grants that have expired."""
+        for device in [device for device, grant in self._grants.items() if now >= grant.expires]:
+            self.gone(device)
 
     def granted(self, client: NodeId, grant: Grant) -> None:
         """A grant is in force, in place of an earlier one for its endpoint."""
@@ -113,10 +125,12 @@ class Watch:
                 continue
             waiting = self._waiting.get(device)
             if waiting is None:
-                self._waiting[device] = _Waiting(topic, 1, max(now, self._last.get(device, now - PAUSE) + PAUSE))
+                at = max(now, self._last.get(device, now - PAUSE) + PAUSE)
+                self._waiting[device] = _Waiting(topic, 1, at, sent)
             else:
                 waiting.topic = topic
                 waiting.count += 1
+                waiting.first = min(waiting.first, sent)
 
     def due(self, now: float) -> list[Push]:
         """What to push now. Say `pushed`, `failed` or `gone` of each."""
@@ -145,5 +159,5 @@ class Watch:
         pause = max(FIRST_RETRY * 2.0**flown.failures, min(retry_after, 3_600.0))
         newer = self._waiting.get(device)
         count, topic = (flown.count + newer.count, newer.topic) if newer else (flown.count, flown.topic)
-        self._waiting[device] = _Waiting(topic, count, now + pause, flown.failures + 1)
+        self._waiting[device] = _Waiting(topic, count, now + pause, flown.first, flown.failures + 1)
         return True

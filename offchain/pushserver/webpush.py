@@ -10,7 +10,7 @@ import json
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from importlib import import_module
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +26,8 @@ TTL = 86_400
 
 SIZE = 96
 """Bytes of a notice before encryption: padded, so that its length tells nothing."""
+
+NAT64 = IPv6Network("64:ff9b::/96")
 
 VALID = 12 * 3_600
 """Seconds for which our signature holds; RFC 8292 allows a day."""
@@ -111,8 +113,19 @@ def _load(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the internet: a grant must not make this server call into its own network."""
+    """Whether an address is one of the internet: a grant must not make this server call into its own network.
+
+    An IPv6 address that carries an IPv4 one (6to4, Teredo, NAT64) is as public as that.
+    """
     try:
-        return ip_address(address).is_global
+        ip = ip_address(address)
     except ValueError:
         return False
+    inner = _inner(ip) if isinstance(ip, IPv6Address) else None
+    return ip.is_global and not ip.is_multicast and (inner is None or is_public(str(inner)))
+
+
+def _inner(ip: IPv6Address) -> IPv4Address | None:
+    if ip in NAT64:
+        return IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

@@ -41,6 +41,9 @@ SEND_TIMEOUT = 30.0
 LINGER = 1.0
 """How long a goodbye may take to leave."""
 
+FREE_PORTS_TRIED = 5
+"""How often a free port is looked for that is free on every address."""
+
 CLIENT_ID = "Waypost/v0.1.0"
 Handler = Callable[["Peer"], Awaitable[None]]
 
@@ -354,7 +357,7 @@ async def connect(
 
 async def serve(
     key: PrivateKey,
-    host: str,
+    host: str | Sequence[str],
     port: int,
     capabilities: Sequence[Capability],
     handler: Handler,
@@ -363,14 +366,18 @@ async def serve(
     max_peers: int = 1_000,
     max_handshakes: int = 512,
     limits: Limits | None = None,
+    reuse_port: bool = False,
 ) -> Server:
     """Listen (port 0 takes a free one), and call the handler with each peer. When it returns, the peer is closed.
+
+    `host` may be several addresses, of IPv4 and IPv6: the port is the same on all. With `reuse_port` several processes
+    may listen on one port, and the system spreads connections over them.
 
     Beyond `max_peers` a peer is told TOO_MANY_PEERS. Beyond `max_handshakes` unfinished handshakes, the oldest of the
     address that has most of them gives way. A node that connects again replaces its own older connection.
     """
     server = Server(key, capabilities, handler, client_id, max_peers, max_handshakes, limits)
-    await server._listen(host, port)
+    await server._listen((host,) if isinstance(host, str) else tuple(host), port, reuse_port)
     return server
 
 
@@ -395,7 +402,7 @@ class Server:
         self._max_handshakes = max_handshakes
         self._limits = limits
         self._rng = random.SystemRandom()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._handshakes: dict[_Shell, None] = {}
         """Unfinished, oldest first."""
         self._shells: set[_Shell] = set()
@@ -410,8 +417,8 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, tell every peer that we quit, cancel the handlers and wait for them."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for shell in tuple(self._shells):
             shell.disconnect(DisconnectReason.QUITTING)
         tasks = tuple(self._tasks)
@@ -420,8 +427,8 @@ class Server:
         await asyncio.gather(*tasks, return_exceptions=True)
         for shell in tuple(self._shells):
             await shell.wait_closed()
-        if self._listener is not None:
-            await self._listener.wait_closed()
+        for listener in self._listeners:
+            await listener.wait_closed()
 
     async def __aenter__(self) -> Server:
         return self
@@ -431,10 +438,27 @@ class Server:
     ) -> None:
         await self.close()
 
-    async def _listen(self, host: str, port: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: _Shell(self._make, self), host, port, backlog=1024)
-        self.port = self._listener.sockets[0].getsockname()[1]
+    async def _listen(self, hosts: Sequence[str], port: int, reuse_port: bool) -> None:
+        """Take the port on every address. A free one of the first may be taken on the next: then another is tried."""
+        for attempt in range(FREE_PORTS_TRIED):
+            try:
+                for host in hosts:
+                    await self._listen_at(host, self.port or port, reuse_port)
+            except OSError:
+                for listener in self._listeners:
+                    listener.close()
+                if port or len(hosts) == 1 or attempt == FREE_PORTS_TRIED - 1:
+                    raise
+                self._listeners, self.port = [], 0
+            else:
+                return
+
+    async def _listen_at(self, host: str, port: int, reuse_port: bool) -> None:
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: _Shell(self._make, self), host, port, backlog=1024, reuse_port=reuse_port or None
+        )
+        self._listeners.append(listener)
+        self.port = listener.sockets[0].getsockname()[1]
 
     def _make(self, now: float) -> Connection:
         return Connection(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from offchain.chain.events import RemovalReason, VerdictStatus
 from offchain.chain.facts import Facts, Listing, Origin, Removal
 from offchain.trust.freshness import Freshness
+from offchain.trust.voices import Voice, rule, voices
 from offchain.types import Address, Kind, KindId, NodeId, ProviderId, node_address
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Explanation:
     proven_block: int | None = None
     proven_age: float | None = None
     """Seconds since the facts were proven."""
+    voices: tuple[Voice, ...] = ()
+    """What each of the user's curators says of the provider that lists it."""
 
 
 def explain(trust: TrustedSet, kind: Kind, node_id: NodeId, now: float) -> Explanation:
@@ -47,6 +50,7 @@ def explain(trust: TrustedSet, kind: Kind, node_id: NodeId, now: float) -> Expla
     steps: list[str] = []
     decisive: str | None = None
     origin: Origin | None = None
+    said: tuple[Voice, ...] = ()
 
     if own is not None:
         decisive = "your own node" + (f" ({own.label})" if own.label else "")
@@ -60,6 +64,9 @@ def explain(trust: TrustedSet, kind: Kind, node_id: NodeId, now: float) -> Expla
         steps.append(_listed(listing))
         accepted, text = _provider(trust, trust.adopted, origin.provider, origin.kind, now)
         steps.append(text)
+        said = voices(trust, origin.provider, origin.kind, now)
+        if origin.provider not in trust.policy.chosen | trust.policy.blocked:
+            steps += [*map(_said, said), rule(trust.policy)]
         good = f"listed by provider {origin.provider}, {text}" if accepted else None
         bad = None if accepted else f"listed by provider {origin.provider}, {text}"
         if listing.expires_at <= now:
@@ -96,6 +103,7 @@ def explain(trust: TrustedSet, kind: Kind, node_id: NodeId, now: float) -> Expla
         own is not None,
         trust.proven_block,
         age,
+        said,
     )
 
 
@@ -178,6 +186,12 @@ def _provider(trust: TrustedSet, facts: Facts, provider: ProviderId, kind: KindI
     if rejecting:
         return False, f"which {_curators(rejecting)} reject{'s' if len(rejecting) == 1 else ''}"
     return False, "which no curator of yours accepts"
+
+
+def _said(voice: Voice) -> str:
+    return f"curator 0x{voice.curator.hex()} {voice.says.value}" + (
+        f" until {_time(voice.until)}" if voice.until else ""
+    )
 
 
 def _curators(addresses: list[Address]) -> str:

@@ -34,6 +34,7 @@ from offchain.trust.explain import Explanation
 from offchain.trust.freshness import Freshness, Limits
 from offchain.trust.policy import Policy
 from offchain.trust.trusted_set import Shipped, TrustChange, TrustedNode, TrustedSet
+from offchain.trust.voices import rule
 from offchain.types import Kind, NodeId
 
 log = logging.getLogger("offchain.trust")
@@ -202,6 +203,9 @@ class TrustedNodes:
             "policy": {
                 "curators": ["0x" + curator.hex() for curator in self.policy.curators],
                 "threshold": self.policy.threshold,
+                "rule": rule(self.policy),
+                "chosen": sorted(self.policy.chosen),
+                "blocked": sorted(self.policy.blocked),
                 "own": len(self.policy.own),
             },
         }

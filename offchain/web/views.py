@@ -9,6 +9,7 @@ from offchain.client.mailbox import Mail, MailEvent, Stored
 from offchain.client.pool_machine import PoolEvent, PoolNode
 from offchain.trust.explain import Explanation
 from offchain.trust.trusted_set import TrustChange, TrustedNode
+from offchain.trust.voices import Voice
 
 Json = dict[str, object]
 
@@ -86,7 +87,13 @@ def explanation(found: Explanation) -> Json:
         "expiresAt": found.expires_at,
         "provenBlock": found.proven_block,
         "provenAge": found.proven_age,
+        "curators": [voice(each) for each in found.voices],
     }
+
+
+def voice(found: Voice) -> Json:
+    """What a curator says of a provider."""
+    return {"curator": hexed(found.curator), "says": found.says.value, "until": found.until}
 
 
 def mail_event(event: MailEvent | CaughtUp | CrossChecked) -> Json:

@@ -38,6 +38,9 @@ DEFAULT_PASSWORD = "status-offline-inbox"
 
 REQUEST_TOPIC = bytes(TOPIC_SIZE)
 REQUEST_TTL = 50
+REQUEST_AGE = 30
+"""Seconds by which a request is dated back, so that the clocks may differ by 40 s in either direction."""
+
 REQUEST_POW = 0.002
 """What old servers ask of a request."""
 
@@ -366,7 +369,8 @@ def seal_request(
         data = cipher.seal_asym(to, payload, sign_with=client_key)
     else:
         data = cipher.seal_sym(to, payload, sign_with=client_key)
-    envelope = mine(int(now) + REQUEST_TTL, REQUEST_TTL, REQUEST_TOPIC, data, pow_target, PowRule.LEADING)
+    expiry = int(now) - REQUEST_AGE + REQUEST_TTL
+    envelope = mine(expiry, REQUEST_TTL, REQUEST_TOPIC, data, pow_target, PowRule.LEADING)
     return SealedRequest(envelope.raw, envelope.hash)
 
 

@@ -51,6 +51,29 @@ async def test_a_hundred_peers_connect_at_once_and_are_answered(key):
         assert over.reason is DisconnectReason.QUITTING
 
 
+async def test_one_server_is_reached_over_ipv4_and_ipv6_at_the_same_port(key):
+    try:
+        server = await rlpx.serve(key, ("127.0.0.1", "::1"), 0, [SHH], echo)
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    async with server:
+        for host in ("127.0.0.1", "::1"):
+            peer = await rlpx.connect(PrivateKey.generate(), key.public, host, server.port, [SHH], timeout=PATIENCE)
+            await peer.send("shh", 126, host.encode())
+            async with asyncio.timeout(PATIENCE):
+                assert (await peer.receive()).payload == host.encode()
+            await peer.close()
+
+
+async def test_a_port_that_is_taken_on_one_of_several_addresses_is_taken_on_none(key):
+    async with await rlpx.serve(key, "127.0.0.1", 0, [SHH], echo) as first:
+        with pytest.raises(OSError, match="in use"):
+            await rlpx.serve(key, ("127.0.0.2", "127.0.0.1"), first.port, [SHH], echo)
+
+        async with await rlpx.serve(key, "127.0.0.2", first.port, [SHH], echo) as second:
+            assert second.port == first.port
+
+
 async def test_megabytes_pass_a_slow_reader_without_being_kept(key):
     started = asyncio.Event()
     go = asyncio.Event()

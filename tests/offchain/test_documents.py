@@ -64,6 +64,14 @@ def test_every_test_named_exists(document):
         assert name in names_in(path), f"{path} has no {name}"
 
 
+def test_every_complaint_names_a_test():
+    lines = (ROOT / "docs" / "complaints.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| complaint")]
+
+    assert len(rows) >= 15
+    assert all(CITATION.findall(row) for row in rows)
+
+
 def commands_shown():
     """Every `waypost ...` in a code block, with the document it stands in."""
     for document in DOCUMENTS:

@@ -34,9 +34,7 @@ class World:
 
     def __init__(self, state=None, slots=1):
         """`state` is a file in which the chain outlives `stop`; two epochs of `slots` blocks are not final."""
-        self._command = shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin")) or shutil.which("anvil")
-        if self._command is None:
-            raise Unavailable("anvil is not installed; run: make setup")
+        self._command = find_anvil()
         if not all((BUILD / f"{name}.json").exists() for name in ("NodeRegistry", "OwnerCurator")):
             raise Unavailable("the contracts are not compiled; run: brownie compile")
         self._state, self._slots = state, slots
@@ -171,6 +169,14 @@ class World:
             if self._anvil.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable("anvil does not start")
             time.sleep(0.05)
+
+
+def find_anvil():
+    """The chain's program."""
+    anvil = shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin")) or shutil.which("anvil")
+    if anvil is None:
+        raise Unavailable("anvil is not installed; run: make setup")
+    return anvil
 
 
 def address_of(contract):

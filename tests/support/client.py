@@ -66,6 +66,7 @@ class MemoryPeer:
         self.over = None
         self._queue = deque()
         self._readable = asyncio.Event()
+        self.messages_sent = self.bytes_sent = 0
 
     @classmethod
     def pair(cls, one, two):
@@ -89,6 +90,8 @@ class MemoryPeer:
             raise self.over
         for code, payload in messages:
             self.other._queue.append(Message(capability, code, payload))
+            self.messages_sent += 1
+            self.bytes_sent += len(payload)
         self.other._readable.set()
 
     async def receive_many(self, limit=64):
@@ -131,6 +134,8 @@ class FakeServer:
         self.packets = 0
         self.statuses = []
         self.min_pow = 0.0
+        self.delay = 0.0
+        """Seconds until a request is answered."""
         self.confirmations = True
         self.tasks = set()
         self.peers = []
@@ -167,6 +172,8 @@ class FakeServer:
 
     async def _answer(self, shh, peer, packet):
         opened = open_request(packet, self.key, peer.remote, time.time())
+        if self.delay:
+            await asyncio.sleep(self.delay)
         self.requests.append(opened.request)
         request = opened.request
         trick = self.tricks.pop(0) if self.tricks else None

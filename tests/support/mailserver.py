@@ -215,3 +215,17 @@ class FakeShh:
         await self.gate.wait()
         if self.closed:
             raise Disconnected(DisconnectReason.REQUESTED, by_us=False)
+
+
+def pages(archive, query: Query) -> list[list[bytes]]:
+    """All of an answer, page by page."""
+    found, cursor = [], query.cursor
+    while True:
+        page = archive.query(
+            Query(query.lower, query.upper, query.topics, query.bloom, query.limit, cursor, query.max_bytes)
+        )
+        found.append(page.envelopes)
+        if page.cursor is None:
+            return found
+        assert page.cursor > cursor
+        cursor = page.cursor

@@ -11,9 +11,10 @@ TICK = 0.01
 class VirtualLoop(asyncio.SelectorEventLoop):
     """When nothing is left to do but to wait, the clock goes to the end of the wait. Without sockets and threads."""
 
-    def __init__(self):
+    def __init__(self, tick=TICK):
         super().__init__(_NoWait(self))
         self.now = 0.0
+        self.tick = tick
 
     def time(self):
         return self.now
@@ -27,14 +28,14 @@ class _NoWait(selectors.SelectSelector):
     def select(self, timeout=None):
         if timeout is None:
             raise RuntimeError("everybody waits, and nothing will ever happen")
-        self._loop.now += max(timeout, TICK)
+        self._loop.now += max(timeout, self._loop.tick)
         return super().select(0)
 
 
 @contextmanager
-def virtual_loop():
+def virtual_loop(tick=TICK):
     """The loop for as long as the block lasts; what is left running is cancelled at its end."""
-    loop = VirtualLoop()
+    loop = VirtualLoop(tick)
     try:
         yield loop
     finally:
@@ -48,3 +49,17 @@ def virtual_loop():
 
 async def _ended(tasks):
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run(work, seconds):
+    """Run a coroutine for at most so many seconds of virtual time, which passes in waiting only; whether it ended."""
+    with virtual_loop(tick=0.0) as loop:
+        task = loop.create_task(work)
+        loop.run_until_complete(asyncio.wait([task], timeout=seconds))
+        ended = task.done()
+        if not ended:
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+        return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -40,11 +41,21 @@ def list_providers(kind: str, wait: float, **chain: object) -> None:
     from offchain.cli.knowledge import known_providers, parsed_kind
 
     state = state_of()
-    rows = known_providers(state.settings(overrides(chain)), state.output, wait, parsed_kind(kind))
+    settings = state.settings(overrides(chain))
+    rows = known_providers(settings, state.output, wait, parsed_kind(kind))
+    names = {"0x" + contract.address.hex(): name for name, contract in settings.deployment().curators.items()}
     lines = [
-        (str(row["provider"]), row["stand"], f"{row['trusted']} of {row['nodes']}", row["metadata"]) for row in rows
+        (
+            str(row["provider"]),
+            row["stand"],
+            "; ".join(f"{names.get(each['curator'], each['curator'])} {each['says']}" for each in row["curators"]),
+            f"{row['trusted']} of {row['nodes']}",
+            row["metadata"],
+        )
+        for row in rows
     ]
-    text = table(lines, ("provider", "", "trusted nodes", "says of itself")) if rows else "no provider is known yet"
+    header = ("provider", "", "curators", "trusted nodes", "says of itself")
+    text = table(lines, header) if rows else "no provider is known yet"
     state.output.answer({"kind": kind, "providers": rows}, text)
 
 
@@ -74,6 +85,58 @@ def block(provider: int, dry_run: bool, kind: str, wait: float, **chain: object)
 def unblock(provider: int, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
     """Take back `block`: curators decide again."""
     _switch("unblock", provider, dry_run, kind, wait, chain)
+
+
+@click.group()
+@common_options
+def curators() -> None:
+    """Choose whose word on providers counts, and how many of them must agree."""
+
+
+@curators.command(name="list")
+@chain_options
+@common_options
+def list_curators(**chain: object) -> None:
+    """List the curators of this deployment, and whose word counts."""
+    from offchain.trust.voices import rule
+
+    state, settings, policy = _open(chain)
+    rows = [
+        {"name": name, "curator": "0x" + contract.address.hex(), "counts": contract.address in policy.curators}
+        for name, contract in settings.deployment().curators.items()
+    ]
+    said = rule(policy)
+    lines = [(str(row["name"]), str(row["curator"]), "counts" if row["counts"] else "") for row in rows]
+    document: dict[str, object] = {"curators": rows, "threshold": policy.threshold, "rule": said}
+    state.output.answer(document, f"{said}\n\n{table(lines, ('curator', 'contract', ''))}")
+
+
+@curators.command()
+@click.argument("names", nargs=-1, required=True, metavar="CURATOR...")
+@click.option("--threshold", type=click.IntRange(1), help="How many of them must accept a provider.  [default: all]")
+@dry_run_option
+@kind_option
+@wait_option
+@chain_options
+@common_options
+def use(names: tuple[str, ...], threshold: int | None, dry_run: bool, kind: str, wait: float, **chain: object) -> None:
+    """Let these curators decide, by name or address, and no others."""
+    from offchain.cli.policy_edits import use_curators
+    from offchain.trust.voices import rule
+
+    state, settings, policy = _open(chain)
+    known = {name: contract.address for name, contract in settings.deployment().curators.items()}
+
+    def edit(now: Any) -> Any:
+        return use_curators(now, names, known, threshold)
+
+    changed = edit(policy)
+    said: dict[str, object] = {
+        "curators": ["0x" + curator.hex() for curator in changed.curators],
+        "threshold": changed.threshold,
+        "rule": rule(changed),
+    }
+    _change(state, settings, policy, edit, dry_run, kind, wait, said, rule(changed))
 
 
 @click.group()
@@ -127,20 +190,39 @@ def list_own(**chain: object) -> None:
 
 
 def _switch(action: str, provider: int, dry_run: bool, kind: str, wait: float, chain: dict[str, object]) -> None:
-    """Preview, ask if it would leave nothing, write, say what was done."""
-    from offchain.cli.knowledge import parsed_kind, preview
     from offchain.cli.policy_edits import edit_provider
 
     state, settings, policy = _open(chain)
-    changed = edit_provider(policy, action, ProviderId(provider))
+
+    def edit(now: Any) -> Any:
+        return edit_provider(now, action, ProviderId(provider))
+
+    said: dict[str, object] = {"action": action, "provider": provider}
+    _change(state, settings, policy, edit, dry_run, kind, wait, said, f"{action} provider {provider}")
+
+
+def _change(
+    state: State,
+    settings: Settings,
+    policy: Any,
+    edit: Callable[[Any], Any],
+    dry_run: bool,
+    kind: str,
+    wait: float,
+    said: dict[str, object],
+    text: str,
+) -> None:
+    """Change the policy: preview, ask if it would leave nothing, write, say what was done."""
+    from offchain.cli.knowledge import parsed_kind, preview
+
+    changed = edit(policy)
     seen = preview(settings, state.output, wait, parsed_kind(kind), changed)
     if not dry_run and changed != policy:
         if seen.empties:
             state.confirm(f"No {kind} node would be left. Go on?")
-        _edit(settings, lambda now: edit_provider(now, action, ProviderId(provider)))
+        _edit(settings, edit)
     document: dict[str, object] = {
-        "action": action,
-        "provider": provider,
+        **said,
         "kind": kind,
         "dryRun": dry_run,
         "changed": changed != policy,
@@ -151,7 +233,7 @@ def _switch(action: str, provider: int, dry_run: bool, kind: str, wait: float, c
         "summary": seen.summary,
     }
     done = "nothing changes: it is so already" if changed == policy else ("would" if dry_run else "done")
-    text = f"{action} provider {provider}: {seen.summary}"
+    text = f"{text}: {seen.summary}"
     state.output.answer(document, f"{text} ({done})" if done != "would" else f"{text} (dry run, nothing was changed)")
 
 

@@ -17,6 +17,7 @@ from offchain.cli.options import bootnode_option, chain_options, host_option, ke
 @port_option
 @click.option("--tcp-port", type=click.IntRange(0, 65535), help="TCP port of RLPx; 0 takes a free one.")
 @click.option("--data", help="Folder of the archive.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that serve clients on the port; 1 by default.")
 @bootnode_option
 @chain_options
 @common_options
@@ -29,6 +30,7 @@ def mailserver(
     port: int | None,
     tcp_port: int | None,
     data: str | None,
+    workers: int | None,
     bootnodes: tuple[str, ...],
     **chain: object,
 ) -> None:
@@ -45,7 +47,7 @@ def mailserver(
     given = overrides(
         chain,
         discovery={"host": host, "port": port, "bootnodes": bootnodes},
-        mailserver={"host": host, "port": tcp_port, "data": data},
+        mailserver={"host": host, "port": tcp_port, "data": data, "workers": workers},
     )
     run_mailserver(state.output, state.settings(given), key_path)
 

@@ -35,11 +35,12 @@ def status(wait: float, **chain: object) -> None:
     Asks the running `waypost serve`, whose pool it shows too; or looks for itself. Ends with 4 if what is known is
     stale or expired, with 5 if an endpoint contradicted what was proven.
     """
-    from offchain.cli.knowledge import learn
+    from offchain.cli.knowledge import learn, named_curators
 
     state = state_of()
-    document = learn(state.settings(overrides(chain)), state.output, wait).status()
-    state.output.answer(document, _status_text(document))
+    settings = state.settings(overrides(chain))
+    document = learn(settings, state.output, wait).status()
+    state.output.answer(document, named_curators(settings, _status_text(document)))
     _end(document["state"])
 
 
@@ -80,12 +81,13 @@ def verify(node: str, kind: str, wait: float, **chain: object) -> None:
     NODE is an enode, a record (enr:...), a node id or a registry address. Ends with 0 if it is trusted, 3 if not, 4 if
     what is known is too old to say or its listing has expired, 5 if an endpoint contradicted what was proven.
     """
-    from offchain.cli.knowledge import learn, parsed_kind, parsed_node
+    from offchain.cli.knowledge import learn, named_curators, parsed_kind, parsed_node
 
     state = state_of()
     identity = parsed_node(node)
-    document = learn(state.settings(overrides(chain)), state.output, wait).verify(parsed_kind(kind), identity)
-    state.output.answer(document, _verify_text(document))
+    settings = state.settings(overrides(chain))
+    document = learn(settings, state.output, wait).verify(parsed_kind(kind), identity)
+    state.output.answer(document, named_curators(settings, _verify_text(document)))
     if document["own"]:
         return
     _end(document["state"])
@@ -127,8 +129,9 @@ def _end(known: str) -> None:
 
 
 def _status_text(document: dict[str, Any]) -> str:
-    rows = [(name, _plain(value)) for name, value in document["trust"].items()]
-    text = table(rows)
+    trust = document["trust"]
+    rows = [(name, _plain(value)) for name, value in trust.items()]
+    text = f"{document['state']}; {trust['policy']['rule']}\n\n{table(rows)}"
     if document["poolNodes"]:
         pool = [
             (

@@ -8,6 +8,7 @@ scene      what all acts share: who is in it, the client, its history
 opening    acts: the chain, the providers, the servers
 mail       acts: sender and recipient, servers that go away
 vote       acts: a token-curated list, and how a provider is voted out
+push       act: a second kind of node
 story      which acts in which order
 report     how it is told
 """

@@ -156,9 +156,9 @@ class Scene:
             await asyncio.sleep(0.02)
         return self.servers[name]
 
-    async def authorize(self, name: str, provider: int, kind: str = KIND) -> Event:
-        """The operator's proof that the node's key agrees to be listed."""
-        words = ("node", "authorize", "--provider", str(provider), "--kind", kind)
+    async def authorize(self, name: str, provider: int, *new_kind: str) -> Event:
+        """The operator's proof that the node's key agrees to be listed: as a mail server, unless options say other."""
+        words = ("node", "authorize", "--provider", str(provider), *(new_kind or ("--kind", KIND)))
         return await self.run_waypost(f"authorize {name}", self.players[name], *words)
 
     async def run_waypost(self, log: str, player: Player, *arguments: str, codes: Iterable[int] = (0,)) -> Event:
@@ -257,13 +257,13 @@ class Scene:
 
     # History
 
-    async def start_fetch(self, *options: str) -> Actor:
+    async def start_fetch(self, *options: str, player: str = "client", topic: str = TOPIC) -> Actor:
         """`waypost mail fetch`, line by line."""
         self._fetches += 1
-        self.report.command(f"waypost mail fetch --topic {TOPIC} {' '.join(options)}".rstrip())
+        self.report.command(f"waypost mail fetch --topic {topic} {' '.join(options)}".rstrip())
         return await self.troupe.start(
             f"fetch {self._fetches}",
-            self.command(self.players["client"], "mail", "fetch", "--stream", "--topic", TOPIC, *options),
+            self.command(self.players[player], "mail", "fetch", "--stream", "--topic", topic, *options),
             cwd=self.stage.folder,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from offchain.cli.demo import mail, opening, vote
+from offchain.cli.demo import mail, opening, push, vote
 from offchain.cli.demo.actors import Troupe
 from offchain.cli.demo.report import Report
 from offchain.cli.demo.scene import Cast, Scene
@@ -39,6 +39,7 @@ STORIES = {
             mail.the_client,
             mail.a_removal,
             mail.the_user_decides,
+            push.a_push_server,
             mail.a_crash,
         ),
     ),

@@ -12,10 +12,13 @@ from offchain.mailserver.archive.lmdb import LmdbArchive
 __all__ = ["Archivable", "Archive", "DayInfo", "Page", "Query", "open_archive"]
 
 
-def open_archive(config: MailserverConfig) -> Archive:
-    """The archive that the configuration names. ConfigError or StorageError if it cannot be used."""
+def open_archive(config: MailserverConfig, *, readonly: bool = False) -> Archive:
+    """The archive that the configuration names. ConfigError or StorageError if it cannot be used.
+
+    `readonly`: another process of this server has it open and writes it.
+    """
     if not config.database:
-        return LmdbArchive(config.data)
+        return LmdbArchive(config.data, readonly=readonly)
     try:
         from offchain.mailserver.archive.postgres import PostgresArchive
     except ImportError as error:

@@ -10,7 +10,9 @@ for an instant, closing and growing the map, and `_Doorkeeper` sees to that.
 from __future__ import annotations
 
 import heapq
+import math
 import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,9 @@ INITIAL_MAP = 256 * 1024**2
 MAX_READERS = 256
 MAX_KNOWN_TOPICS = 200_000
 """Distinct topics of a day that are remembered in memory; a day with more is searched envelope by envelope."""
+
+TOPICS_INTERVAL = 10.0
+"""Seconds between two looks at all topics of a day that another process writes."""
 
 MAX_MERGED_TOPICS = 512
 """A filter that lets more topics of a day through is answered by a scan instead of a merge."""
@@ -72,6 +77,10 @@ class Collector:
         self.full = True
 
 
+class NotThereYet(StorageError):
+    """The process that writes the archive is just beginning the day."""
+
+
 class DayClosed(StorageError):
     """The day was closed meanwhile, to be deleted or to make room for another."""
 
@@ -79,8 +88,13 @@ class DayClosed(StorageError):
 class Day:
     """The envelopes sent on one day. Reading may happen in any thread, adding in one at a time."""
 
-    def __init__(self, number: int, path: Path, initial_map: int = INITIAL_MAP) -> None:
+    def __init__(self, number: int, path: Path, initial_map: int = INITIAL_MAP, *, readonly: bool = False) -> None:
+        """`readonly`: another process writes it. NotThereYet if that has not begun."""
         self.number = number
+        self._readonly = readonly
+        self._topics_of = 0
+        """The transaction whose topics are remembered, and when they were looked up."""
+        self._topics_at = -math.inf
         self._path = path
         self._door = _Doorkeeper()
         self._topics: TopicSet | None = None
@@ -92,16 +106,20 @@ class Day:
                 map_size=max(initial_map, 2 * existing),
                 max_dbs=2,
                 max_readers=MAX_READERS,
+                readonly=readonly,
+                create=not readonly,
                 readahead=False,
                 mode=0o600,
             )
             self._check_size()
-            self._d = self._env.open_db(b"d")
-            self._k = self._env.open_db(b"k")
+            self._d = self._env.open_db(b"d", create=not readonly)
+            self._k = self._env.open_db(b"k", create=not readonly)
             self._env.reader_check()
-            if not existing:
+            if not existing and not readonly:
                 fsync_folder(path)
         except (lmdb.Error, OSError) as error:
+            if readonly and (not path.joinpath("data.mdb").exists() or isinstance(error, lmdb.NotFoundError)):
+                raise NotThereYet(f"the archive's day {path} is not there yet") from error
             raise StorageError(
                 f"the archive's day {path} cannot be opened: {error}; move the folder away to go on without this day"
             ) from error
@@ -123,8 +141,11 @@ class Day:
 
     def collect(self, first: bytes, upper: bytes, topics: Sequence[bytes], bloom: int, page: Collector) -> None:
         """Fill the page with what lies between two positions (both included), of the topics or else by the filter."""
-        wanted: Sequence[bytes] | None = topics or (None if bloom == FULL else self._matching(bloom))
+        by_topics = topics or bloom == FULL or self._readonly
+        wanted: Sequence[bytes] | None = topics or (None if by_topics else self._matching(bloom))
         with self._reading() as txn:
+            if self._readonly and wanted is None and bloom != FULL:
+                wanted = self._matching_as_of(txn, bloom)
             if wanted is None or len(wanted) > MAX_MERGED_TOPICS:
                 self._scan(txn, first, upper, bloom, page)
             else:
@@ -190,8 +211,22 @@ class Day:
         with self._door.alone():
             self._env.set_mapsize(2 * self._env.info()["map_size"])
 
+    def _follow_growth(self) -> None:
+        """Take in that the process that writes the day made room for more."""
+        try:
+            with self._door.inside(), self._env.begin():
+                return
+        except lmdb.MapResizedError:
+            pass
+        except lmdb.Error as error:
+            raise StorageError(f"the archive's day {self._path} cannot be read: {error}") from error
+        with self._door.alone():
+            self._env.set_mapsize(0)
+
     @contextmanager
     def _reading(self) -> Iterator[Any]:
+        if self._readonly:
+            self._follow_growth()
         try:
             with self._door.inside(), self._env.begin() as txn:
                 yield txn
@@ -248,6 +283,19 @@ class Day:
                     with self._reading() as txn:
                         self._topics = TopicSet(self._distinct_topics(txn), MAX_KNOWN_TOPICS)
         return None if self._topics.overflown else self._topics.matching(bloom)
+
+    def _matching_as_of(self, txn: Any, bloom: int) -> list[bytes] | None:
+        """The same where another process writes, which may have met other topics since they were looked up.
+
+        While it writes, a filter is answered by a scan, except now and then.
+        """
+        with self._topics_lock:
+            if self._topics is None or txn.id() != self._topics_of:
+                if time.monotonic() < self._topics_at + TOPICS_INTERVAL:
+                    return None
+                self._topics, self._topics_of = TopicSet(self._distinct_topics(txn), MAX_KNOWN_TOPICS), txn.id()
+                self._topics_at = time.monotonic()
+            return None if self._topics.overflown else self._topics.matching(bloom)
 
     def _distinct_topics(self, txn: Any) -> Iterator[bytes]:
         """The topics in the index, by jumping from each behind its last key."""

@@ -31,10 +31,14 @@ _DAY_NAME = re.compile(r"\d{4}-\d{2}-\d{2}")
 class ArchiveFolder:
     """An archive's folder, locked for this process while it is open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        """`readonly`: another process has made and locked it, and reads and writes it."""
         self.path = path
         self._lock = -1
         try:
+            if readonly:
+                self._check_format()
+                return
             path.mkdir(parents=True, exist_ok=True)
             self._claim()
             self._acquire()
@@ -51,6 +55,10 @@ class ArchiveFolder:
         """The days that are kept, oldest first."""
         names = (entry.name for entry in self.path.iterdir() if entry.is_dir())
         return sorted(day for name in names if (day := _day_of(name)) is not None)
+
+    def changed(self) -> int:
+        """Another number after every day that was begun or deleted."""
+        return self.path.stat().st_mtime_ns
 
     def make_day(self, day: int) -> Path:
         """The folder of a day, made if need be, and sure to be found after a power failure."""

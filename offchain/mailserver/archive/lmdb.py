@@ -23,7 +23,7 @@ from offchain.mailserver.archive.base import (
     day_at,
     first_position,
 )
-from offchain.mailserver.archive.day import INITIAL_MAP, Collector, Day, DayClosed
+from offchain.mailserver.archive.day import INITIAL_MAP, Collector, Day, DayClosed, NotThereYet
 from offchain.mailserver.archive.folder import ArchiveFolder
 from offchain.mailserver.archive.topics import FULL
 
@@ -42,19 +42,30 @@ class LmdbArchive:
 
     waits = False
 
-    def __init__(self, folder: Path, *, initial_map: int = INITIAL_MAP, max_open_days: int = MAX_OPEN_DAYS) -> None:
-        self._folder = ArchiveFolder(folder)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        initial_map: int = INITIAL_MAP,
+        max_open_days: int = MAX_OPEN_DAYS,
+        readonly: bool = False,
+    ) -> None:
+        """`readonly`: the archive of another process, which writes it meanwhile. Nothing may be added or deleted."""
+        self._readonly = readonly
+        self._folder = ArchiveFolder(folder, readonly=readonly)
+        self._as_of = 0
         self._initial_map = initial_map
         self._max_open_days = max_open_days
         self._lock = threading.Lock()
         self._closed = False
         self._open: OrderedDict[int, Day] = OrderedDict()
-        self._numbers = self._folder.days()
+        self._numbers: list[int] = []
+        self._list_days()
         self._counts: dict[int, int] = {}
         """Envelopes of days that have not changed since they were counted."""
         try:
             for number in self._numbers[-2:]:  # those in use; say at the start that they are damaged
-                self._day(number)
+                self._use_if_there(number, lambda day: None, None)
         except StorageError:
             self.close()
             raise
@@ -81,6 +92,8 @@ class LmdbArchive:
     def query(self, query: Query) -> Page:
         """The next page, oldest first; of the days that are there, if some are deleted meanwhile."""
         check_query(query)
+        if self._readonly:
+            self._list_days()
         page = Collector(query.limit, query.max_bytes)
         upper_sent = min(query.upper, MAX_SENT)
         first, upper = first_position(query), max(upper_sent, 0).to_bytes(4, "big") + b"\xff" * 32
@@ -148,6 +161,16 @@ class LmdbArchive:
                 self._open.popitem()[1].close()
             self._folder.close()
 
+    def _list_days(self) -> None:
+        """See which days there are. Those that another process has deleted are closed."""
+        changed = self._folder.changed() if self._readonly else 0
+        if self._numbers and changed == self._as_of:
+            return
+        with self._lock:
+            self._as_of, self._numbers = changed, self._folder.days()
+            for number in [each for each in self._open if each not in self._numbers]:
+                self._open.pop(number).close()
+
     def _count(self, number: int) -> int:
         """Envelopes of a day; 0 if it cannot be read, so that the days beside it can be looked at all the same."""
         count = self._counts.get(number)
@@ -167,9 +190,11 @@ class LmdbArchive:
                 continue
 
     def _use_if_there(self, number: int, action: Callable[[Day], _Result], otherwise: _Result) -> _Result:
-        """Do something with a day that may be deleted meanwhile."""
+        """Do something with a day that may be deleted meanwhile, or just be begun."""
         try:
             return self._use(number, action)
+        except NotThereYet:
+            return otherwise
         except StorageError:
             if number in self._numbers:
                 raise
@@ -185,7 +210,8 @@ class LmdbArchive:
             if number not in self._numbers and not make:
                 raise StorageError(f"day {number} is not in the archive")
             try:
-                day = Day(number, self._folder.make_day(number), self._initial_map)
+                path = self._folder.day_path(number) if self._readonly else self._folder.make_day(number)
+                day = Day(number, path, self._initial_map, readonly=self._readonly)
             except OSError as error:
                 raise StorageError(f"the archive cannot begin a day: {error}") from error
             if number not in self._numbers:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from offchain.chain.commitment import Commitment, MissingEventError, advance_all, verdict_slot
+from offchain.chain import commitment
+from offchain.chain.commitment import Commitment, MissingEventError, advance_all, chain_in_python, verdict_slot
 from offchain.chain.events import RawLog, is_registry_topic, plain_log
 from tests.support.chain import node_ids, nodes_added, provider_created, raw_log
 
+KINDS = ["good"] * 8 + ["wrong", "short"]
 ANVIL = json.loads((Path(__file__).parents[2] / "vectors" / "chain" / "anvil.json").read_text())
 
 
@@ -66,3 +68,31 @@ def test_knows_where_a_curator_stores_its_verdict():
     assert int(asked[0]["key"], 16) == int.from_bytes(verdict_slot(1, 1), "big")
     assert int(asked[0]["value"], 16) == 1
     assert int(asked[1]["value"], 16) == 0
+
+
+@pytest.mark.skipif(commitment.chain is chain_in_python, reason="the C code is not built")
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.integers(0, 2**32 - 2),
+    st.binary(min_size=28, max_size=28),
+    st.lists(st.tuples(st.sampled_from([0, 32, 64, 96, 128]), st.integers(0, 300), st.sampled_from(KINDS)), max_size=8),
+)
+def test_c_and_python_fold_alike(version, digest, shapes):
+    """Payloads of all lengths around the blocks of keccak; some with a wrong version, some too short for one."""
+    payloads = []
+    for number, (start, rest, kind) in enumerate(shapes):
+        word = (version + 1 + number + (kind == "wrong")).to_bytes(32, "big")
+        payloads.append((b"\x5a" * start + word + b"\xa5" * rest)[: start + 31 if kind == "short" else None])
+    starts = [start for start, _, _ in shapes]
+
+    assert commitment.chain(version, digest, payloads, starts) == chain_in_python(version, digest, payloads, starts)
+
+
+@pytest.mark.skipif(commitment.chain is chain_in_python, reason="the C code is not built")
+def test_c_refuses_what_is_no_digest_and_no_list_of_payloads():
+    for arguments in ((0, bytes(27), [], []), (0, bytes(28), [bytes(32)], [])):
+        with pytest.raises(ValueError, match="28 bytes"):
+            commitment.chain(*arguments)
+    for arguments in ((0, bytes(28), ["text"], [0]), (0, bytes(28), [bytes(32)], ["0"])):
+        with pytest.raises(TypeError):
+            commitment.chain(*arguments)

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offchain.cli.policy_edits import ACTIONS, Preview, add_own, edit_provider, remove_own
+from offchain.cli.policy_edits import ACTIONS, Preview, add_own, edit_provider, remove_own, use_curators
 from offchain.enode import Enode
 from offchain.enr import Enr
 from offchain.errors import ConfigError
 from offchain.keys import PrivateKey
 from offchain.trust.policy import Policy
-from offchain.types import MAILSERVER, NodeId, ProviderId, parse_ip
+from offchain.types import MAILSERVER, Address, NodeId, ProviderId, parse_ip
 
 KEY = PrivateKey(b"\x07" * 32)
 ENODE = Enode(KEY.public, parse_ip("10.0.0.1"), 30303, 30304).text
@@ -107,3 +107,30 @@ def test_a_name_that_fits_none_or_two_is_refused():
         remove_own(policy, "work")
     with pytest.raises(ConfigError, match="is the name of 2 of your own nodes"):
         remove_own(policy, "home")
+
+
+OWNER, TOKEN = Address(b"\x11" * 20), Address(b"\xab" * 20)
+KNOWN = {"OwnerCurator": OWNER, "TokenCurator": TOKEN}
+
+
+def test_curators_are_chosen_by_name_or_address_and_all_must_accept_unless_said():
+    before = Policy(curators=(OWNER,), chosen=frozenset({ProviderId(4)}))
+
+    changed = use_curators(before, ["TokenCurator", "0x" + OWNER.hex(), "0x" + "AB" * 20], KNOWN, None)
+
+    assert changed == Policy(curators=(TOKEN, OWNER), threshold=2, chosen=before.chosen)
+    assert use_curators(before, KNOWN, KNOWN, 1).threshold == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "threshold", "reason"),
+    [
+        (["MyCurator"], None, "'MyCurator' is no curator of this deployment; known: OwnerCurator"),
+        (["0x" + "33" * 20], None, "is no curator of this deployment"),
+        (["OwnerCurator"], 2, "the threshold is 2, expected 1 to 1"),
+        (["OwnerCurator", "0x" + "11" * 20], 2, "the threshold is 2, expected 1 to 1"),
+    ],
+)
+def test_a_curator_that_nobody_follows_and_a_threshold_out_of_reach_are_refused(wanted, threshold, reason):
+    with pytest.raises(ConfigError, match=reason):
+        use_curators(Policy(), wanted, KNOWN, threshold)

@@ -66,7 +66,7 @@ def test_the_file_gives_the_records_of_the_package(home):
         database=home / "chain.sqlite",
         finality="12",
     )
-    assert settings.client() == ClientConfig(MAILSERVER, pool_target=3)
+    assert settings.client() == ClientConfig(MAILSERVER, pool_target=3, health=home / "health.json")
 
 
 def test_without_a_file_everything_has_its_default(home):
@@ -201,7 +201,7 @@ def test_the_interface_is_for_this_machine_only(home):
         ("chain", ChainConfig, {"chain_id", "registry", "curators"}),
         ("discovery", DiscoveryConfig, {"kinds", "tcp"}),
         ("mailserver", MailserverConfig, set()),
-        ("client", ClientConfig, set()),
+        ("client", ClientConfig, {"health"}),
     ],
 )
 def test_every_field_of_a_record_can_be_set(section, record, made_here):

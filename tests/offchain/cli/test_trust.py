@@ -12,6 +12,7 @@ from offchain.cli.main import main
 from offchain.cli.output import Exit
 
 NODE = "0x" + "ab" * 32
+CURATOR = "0x" + "12" * 20
 LATER = time.time() + 10_000
 
 
@@ -33,6 +34,7 @@ class Known:
     def status(self):
         node = {"nodeId": NODE, "state": "ready", "address": "10.0.0.1:1", "own": False, "reason": None}
         trust = {"state": self.state, "provenBlock": 7, "endpoints": [{"name": "one", "latency": 0.1}], "alarm": None}
+        trust["policy"] = {"curators": [CURATOR], "rule": "one curator decides alone"}
         return {"state": self.state, "serving": True, "trust": trust, "poolNodes": [node]}
 
     def nodes(self, kind):
@@ -125,6 +127,22 @@ def test_status_shows_the_pool_in_words(run):
 
     assert "provenBlock  7" in out
     assert "10.0.0.1:1" in out
+
+
+def test_status_says_first_whose_word_counts(run):
+    out = run(Known(), "status")[1]
+
+    assert out.splitlines()[0] == "FRESH; one curator decides alone"
+
+
+def test_curators_are_shown_by_the_names_that_the_deployment_has_for_them(run, tmp_path):
+    deployment = {"network": "here", "chainId": 1, "contracts": {"TokenCurator": {"address": CURATOR, "block": 1}}}
+    (tmp_path / "here.json").write_text(json.dumps(deployment))
+    (tmp_path / "config.toml").write_text('[chain]\ndeployment = "here.json"\n')
+
+    out = run(Known(reasons=[f"curator {CURATOR} rejects"]), "verify", NODE)[1]
+
+    assert f"  - curator TokenCurator {CURATOR} rejects" in out.splitlines()
 
 
 def test_nodes_are_a_table_or_the_hint_where_to_look(run):

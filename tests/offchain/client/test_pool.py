@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from offchain.client.health import load
 from offchain.client.pool import Pool
 from offchain.client.pool_machine import State, What
 from offchain.config import ClientConfig
@@ -210,3 +211,23 @@ async def test_a_listener_sees_events_from_its_beginning_and_ends_with_the_pool(
 async def test_says_that_it_is_not_ready_in_time(network):
     async with running(make(network, FakeTrust())) as pool:
         assert not await pool.wait_ready(1, 0.0)
+
+
+async def test_a_node_that_failed_before_a_restart_is_not_called_first_after_it(network, tmp_path):
+    network.refusing = set(ids(1))
+    config = ClientConfig(MAILSERVER, pool_target=1, graylist=3_000.0, health=tmp_path / "health.json")
+    async with running(make(network, FakeTrust(*ids(1)), config)) as pool:
+        pool.offer(contact(1))
+        while not pool.health():
+            await pool.changed()
+
+    network.refusing = set()
+    after = make(network, FakeTrust(*ids(1, 2)), config)
+    after.offer(contact(1))  # before it runs, as the user's own nodes are
+    async with running(after):
+        after.offer(contact(2))
+        await after.wait_ready(1, 60.0)
+        states = {node.contact.node_id: node.state for node in after.nodes()}
+
+    assert states == dict(zip(ids(1, 2), (State.FAILED, State.READY), strict=True))
+    assert [each.failures for each in load(tmp_path / "health.json")] == [1]

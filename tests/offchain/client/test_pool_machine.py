@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from offchain.client import pool_machine
+from offchain.client.health import Health
 from offchain.client.pool_machine import Close, Connect, PoolMachine, State, What
 from offchain.contact import Source
 from offchain.types import MAILSERVER
@@ -185,7 +186,7 @@ def test_waits_longer_after_each_failure_and_graylists_after_the_third():
         pool.failed(connect.connection, "connection refused", now)
         states.append(state_of(pool, 1))
         delays.append(pool.nodes()[0].retry_at - now)
-        now += 4_000.0
+        now = pool.nodes()[0].retry_at
         pool.tick(now)
 
     assert states == [State.FAILED, State.FAILED, State.GRAYLISTED, State.GRAYLISTED, State.GRAYLISTED]
@@ -263,6 +264,117 @@ def test_a_node_that_accepts_and_hangs_up_again_and_again_is_graylisted():
         pool.tick(now)
 
     assert state_of(pool, 1) is State.GRAYLISTED
+
+
+def failing(number, times, *, until=10.0):
+    """A pool whose node failed so many times in a row, and the moment of the last failure."""
+    pool = make(trusting(number), target=1)
+    now = 0.0
+    pool.offer(contact(number), now)
+    for _ in range(times):
+        (connect,) = connects(pool)
+        pool.failed(connect.connection, "refused", now)
+        failed_at, now = now, pool.next_deadline()
+        pool.tick(now)
+    return pool, failed_at
+
+
+def test_a_node_that_failed_before_a_restart_waits_as_long_as_it_would_have_had_to():
+    before, failed_at = failing(1, 4)
+    (health,) = before.health()
+    after = make(trusting(1, 2), target=1)
+
+    after.remember([health], failed_at + 1.0)
+    after.offer(contact(1), failed_at + 1.0)
+    after.offer(contact(2), failed_at + 1.0)
+
+    (node,) = [each for each in after.nodes() if each.contact.node_id == health.node_id]
+    assert (node.state, node.failures, node.reason) == (State.GRAYLISTED, 4, "refused")
+    assert node.retry_at == health.retry_at
+    assert [connect.contact.node_id for connect in connects(after)] == [contact(2).node_id]
+
+
+def test_after_a_restart_it_is_tried_soon_when_nobody_else_is_there():
+    before, failed_at = failing(1, 12)
+    after = make(trusting(1), target=1)
+
+    after.remember(before.health(), failed_at + 1.0)
+    after.offer(contact(1), failed_at + 1.0)
+    after.tick(failed_at + 1.0 + 30.0)
+
+    assert [connect.contact.node_id for connect in connects(after)] == [contact(1).node_id]
+
+
+def test_failures_are_forgiven_one_an_hour_over_restarts_and_without():
+    before, failed_at = failing(1, 5)
+    (health,) = before.health()
+    for hours, left in ((0.5, 5), (1, 4), (3.2, 2), (4.9, 1)):
+        after = make(trusting(1), target=1)
+        after.remember([health], failed_at + hours * 3_600)
+        after.offer(contact(1), failed_at + hours * 3_600)
+        assert [node.failures for node in after.nodes()] == [left]
+
+    long_after = make(trusting(1), target=1)
+    long_after.remember([health], failed_at + 6 * 3_600)
+    assert long_after.health() == []
+
+    (connect,) = connects(before)
+    before.failed(connect.connection, "refused again", failed_at + 4 * 3_600)
+    assert [node.failures for node in before.nodes()] == [2]
+
+
+def test_a_node_that_broke_the_protocol_is_still_graylisted_after_a_restart():
+    pool, _ = with_ready(1, target=1)
+    pool.report_failure(contact(1).node_id, "it lied", 10.0, misbehaved=True)
+    after = make(trusting(1), target=1)
+
+    after.remember(pool.health(), 11.0)
+    after.offer(contact(1), 11.0)
+
+    assert [node.state for node in after.nodes()] == [State.GRAYLISTED]
+    assert connects(after) == []
+
+
+def test_what_a_node_did_is_not_forgotten_when_its_trust_ends_and_comes_back():
+    trust = trusting(1)
+    pool = make(trust, target=1)
+    pool.offer(contact(1), 0.0)
+    (connect,) = connects(pool)
+    pool.failed(connect.connection, "refused", 0.0)
+
+    trust.remove(contact(1).node_id)
+    pool.trust_changed(contact(1).node_id, False, "delisted", 0.1)
+    trust.add(contact(1).node_id)
+    pool.offer(contact(1), 0.2)
+
+    (node,) = pool.nodes()
+    assert (node.state, node.failures) == (State.FAILED, 1)
+
+
+def test_a_success_leaves_nothing_to_remember():
+    pool, _ = with_ready(1, target=1)
+    pool.report_success(contact(1).node_id)
+
+    assert pool.health() == []
+
+
+def test_times_that_a_wrong_clock_wrote_do_not_shut_a_node_out():
+    pool = make(trusting(1), target=1)
+    pool.remember([Health(contact(1).node_id, 3, True, "lied", 1e10, 1e10)], 100.0)
+    pool.offer(contact(1), 100.0)
+
+    (node,) = pool.nodes()
+    assert node.retry_at <= 100.0 + 1.2 * 3_600
+
+
+def test_remembers_a_bounded_number_of_nodes_that_are_gone(monkeypatch):
+    monkeypatch.setattr(pool_machine, "MAX_KNOWN", 3)
+    pool = make(trusting(), target=1)
+    healths = [Health(contact(number).node_id, 3, False, "", float(number), 9e9) for number in range(1, 9)]
+
+    pool.remember(healths, 10.0)
+
+    assert {each.failed_at for each in pool.health()} == {6.0, 7.0, 8.0}
 
 
 def test_a_newer_record_with_another_address_is_tried_at_once_and_an_older_one_ignored():

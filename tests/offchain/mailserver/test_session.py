@@ -258,6 +258,24 @@ async def test_an_answer_that_takes_too_long_ends_with_a_cursor():
     assert world.desk.counts["envelopes sent"] == SLICE
 
 
+async def test_a_server_that_stops_ends_a_long_answer_with_a_cursor_and_begins_no_other():
+    world = World(archive=MemoryArchive([mail(number) for number in range(10 * SLICE)]))
+    world.shh.gate.clear()
+    async with world.session() as session:
+        world.shh.feed(request(), request())
+        await until(lambda: world.archive.queries)
+        session.finish()
+        world.shh.gate.set()
+        await until(lambda: len(world.completions()) == 2)
+        first, second = world.completions()
+
+    assert isinstance(first, Completion)
+    assert len(first.cursor) == 36
+    assert len(world.archive.queries) <= 2
+    assert isinstance(second, Failure)
+    assert "about to stop" in second.text
+
+
 async def test_too_many_requests_at_a_time_are_refused_and_answered():
     world = World()
     world.shh.gate.clear()

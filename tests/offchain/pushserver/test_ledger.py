@@ -74,3 +74,15 @@ def test_a_foreign_file_is_a_storage_error(tmp_path):
 
     with pytest.raises(StorageError):
         Ledger(tmp_path / "other")
+
+
+def test_remembers_until_when_mail_was_looked_at(tmp_path):
+    first = Ledger(tmp_path / "grants")
+    assert first.looked() is None
+    first.note_looked(100)
+    first.note_looked(200)
+    first.close()
+    second = Ledger(tmp_path / "grants")
+
+    assert second.looked() == 200
+    second.close()

@@ -142,3 +142,40 @@ def test_a_newer_grant_takes_the_place_of_the_older(topics):
 
     assert set(watch.topics) == set(topics)
     assert watch.devices == 1
+
+
+def test_what_somebody_is_still_to_be_told_of_is_not_behind_us():
+    watch = watching((A, GRANT), (B, GRANT))
+    assert watch.pending_since(NOW) == NOW
+    arrive(watch, 1, sent=950)
+    arrive(watch, 2, sent=920)
+    assert watch.pending_since(NOW) == 920
+
+    for push in watch.due(NOW):
+        assert watch.pending_since(NOW) == 920
+        if push.client == A:
+            watch.pushed((A, GRANT.endpoint), NOW)
+        else:
+            watch.failed((B, GRANT.endpoint), NOW)
+    assert watch.pending_since(NOW) == 920
+
+    (again,) = watch.due(NOW + 3_600)
+    watch.pushed((again.client, GRANT.endpoint), NOW + 3_600)
+    assert watch.pending_since(NOW + 3_600) == NOW + 3_600
+
+
+def test_grants_that_expired_are_not_watched_any_more():
+    watch = watching((A, GRANT), (B, replace(GRANT, topics=(OTHER,), expires=9_000)))
+
+    watch.expire(5_000.0)
+
+    assert (watch.devices, list(watch.topics)) == (1, [OTHER])
+
+
+def test_the_queue_is_bounded_by_the_devices_whatever_arrives():
+    watch = watching((A, GRANT), (B, GRANT))
+    for number in range(5_000):
+        arrive(watch, number)
+
+    assert len(watch._waiting) == 2
+    assert [push.count for push in watch.due(NOW)] == [5_000, 5_000]

@@ -345,7 +345,7 @@ def test_explains_the_whole_chain_of_reasons(world):
     assert found.trusted
     assert (found.provider, found.block, found.proven_block) == (1, 3, 3)
     assert found.tx is not None
-    assert len(found.reasons) == 4
+    assert len(found.reasons) == 6
     assert found.reasons[0] == f"listed by provider 1 in block 3, transaction 0x{found.tx.hex()}"
     assert found.reasons[-1] == "proven complete at block 3, 0 s ago"
 

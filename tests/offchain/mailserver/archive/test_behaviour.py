@@ -6,23 +6,9 @@ import pytest
 
 from offchain.errors import StorageError
 from offchain.mailserver.archive import Query
-from tests.support.mailserver import DAY, MARCH, bloom, old_bloom, raws, sample
+from tests.support.mailserver import DAY, MARCH, bloom, old_bloom, pages, raws, sample
 
 EVERYTHING = Query(0, 2**32 - 1)
-
-
-def pages(archive, query):
-    """All of an answer, page by page."""
-    found, cursor = [], query.cursor
-    while True:
-        page = archive.query(
-            Query(query.lower, query.upper, query.topics, query.bloom, query.limit, cursor, query.max_bytes)
-        )
-        found.append(page.envelopes)
-        if page.cursor is None:
-            return found
-        assert page.cursor > cursor
-        cursor = page.cursor
 
 
 def test_gives_back_what_it_was_given_oldest_first(archive):

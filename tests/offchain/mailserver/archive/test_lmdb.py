@@ -9,7 +9,7 @@ import pytest
 from offchain.errors import StorageError
 from offchain.mailserver.archive import Query, day
 from offchain.mailserver.archive.lmdb import LmdbArchive
-from tests.support.mailserver import DAY, MARCH, bloom, raws, sample
+from tests.support.mailserver import DAY, MARCH, bloom, pages, raws, sample
 
 ROOT = Path(__file__).parents[4]
 EVERYTHING = Query(0, 2**32 - 1)
@@ -20,20 +20,6 @@ def archive(tmp_path):
     archive = LmdbArchive(tmp_path / "archive", initial_map=1024 * 1024)
     yield archive
     archive.close()
-
-
-def pages(archive, query):
-    """All of an answer, page by page."""
-    found, cursor = [], query.cursor
-    while True:
-        page = archive.query(
-            Query(query.lower, query.upper, query.topics, query.bloom, query.limit, cursor, query.max_bytes)
-        )
-        found.append(page.envelopes)
-        if page.cursor is None:
-            return found
-        assert page.cursor > cursor
-        cursor = page.cursor
 
 
 def test_a_day_with_too_many_topics_is_searched_envelope_by_envelope(archive, monkeypatch):
@@ -234,7 +220,7 @@ def test_everything_confirmed_survives_a_kill(tmp_path):
         import sys
         from pathlib import Path
         from offchain.mailserver.archive.lmdb import LmdbArchive
-        from tests.support.mailserver import MARCH, DAY, sample
+        from tests.support.mailserver import DAY, MARCH, pages, sample
         archive = LmdbArchive(Path(sys.argv[1]))
         for number in range(1_000_000):
             archive.add_many([sample(MARCH - 50 + number, 10 * number + n) for n in range(10)])
@@ -268,7 +254,7 @@ def test_a_full_disk_is_an_error_that_loses_nothing_and_can_pass(tmp_path):
         from offchain.errors import StorageError
         from offchain.mailserver.archive import Query
         from offchain.mailserver.archive.lmdb import LmdbArchive
-        from tests.support.mailserver import MARCH, sample
+        from tests.support.mailserver import MARCH, pages, sample
         archive = LmdbArchive(Path(sys.argv[1]))
         batches = [[sample(MARCH, 100 * number + n, size=1000) for n in range(100)] for number in range(60)]
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))

@@ -1,0 +1,60 @@
+"""The fold of many logs: the same as decoding each and applying it."""
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from offchain.chain.events import decode, plain_log
+from offchain.chain.facts import TABLES, Facts
+from offchain.chain.folding import fold
+from offchain.errors import DecodeError
+from tests.support.chain import node_ids, nodes_added, nodes_removed, raw_log
+
+NODES = node_ids(*range(4))
+
+said = st.one_of(
+    st.builds(nodes_added, st.integers(1, 2), st.sampled_from(NODES).map(lambda node: [node])),
+    st.builds(nodes_added, st.integers(1, 2), st.just(NODES[:2])),
+    st.builds(nodes_removed, st.integers(1, 2), st.sampled_from(NODES).map(lambda node: [node])),
+)
+
+
+def one_by_one(layer, logs):
+    for log in logs:
+        layer.apply(decode(log))
+
+
+def outcome(folding, below, logs):
+    """Everything a new layer holds after the logs, and what stopped it."""
+    base = Facts()
+    one_by_one(base, below)
+    layer, stopped = Facts(base), ""
+    try:
+        folding(layer, logs)
+    except DecodeError as error:
+        stopped = str(error)
+    return {table: getattr(layer, table) for table in TABLES}, stopped
+
+
+def log_of(each, number):
+    return plain_log(raw_log(each, number + 1, number, number))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sets(st.sampled_from(NODES), max_size=2), st.lists(said, max_size=6))
+def test_is_what_decoding_and_applying_each_gives(below, story):
+    below = [log_of(nodes_added(1, [node]), number) for number, node in enumerate(sorted(below))]
+    logs = [log_of(each, 10 + number) for number, each in enumerate(story)]
+
+    assert outcome(fold, below, logs) == outcome(one_by_one, below, logs)
+
+
+@pytest.mark.parametrize("at", range(256))
+def test_an_altered_addition_is_refused_or_read_alike(at):
+    log = log_of(nodes_added(1, NODES[:1]), 5)
+    for value in (0, 1, 2, 0x60, 0xFF):
+        payload = log.payload[:at] + bytes([value]) + log.payload[at + 1 :]
+        altered = msgspec.structs.replace(log, payload=payload)
+
+        assert outcome(fold, [], [altered]) == outcome(one_by_one, [], [altered])
