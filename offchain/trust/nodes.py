@@ -24,9 +24,10 @@ from types import TracebackType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from offchain.chain.agreement import needed
+from offchain.chain.news import Progress, Update
 from offchain.chain.rpc import Rpc
 from offchain.chain.snapshot import Snapshot, SnapshotError, collect, decode, fold
-from offchain.chain.watcher import Progress, Update, Watcher
+from offchain.chain.watcher import Watcher
 from offchain.config import ChainConfig
 from offchain.errors import ChainError, ConfigError, LocalError
 from offchain.trust.explain import Explanation

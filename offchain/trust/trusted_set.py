@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from offchain.chain.events import VerdictStatus
 from offchain.chain.facts import Facts, Listing, Verdict
 from offchain.chain.ledger import EVERYTHING, Touched
-from offchain.chain.watcher import Update
+from offchain.chain.news import Update
 from offchain.trust.explain import Explanation, explain, worth
 from offchain.trust.freshness import Freshness, Limits, freshness
 from offchain.trust.policy import OwnNode, Policy
