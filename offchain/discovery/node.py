@@ -14,6 +14,7 @@ next deadline out. No socket, no clock: `service` gives it both. It is made of
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -230,7 +231,7 @@ class Node:
         if not self._running:
             return float("inf")
         return min(
-            *(own.next_deadline() for own in self._own_addresses.values()),
+            min([own.next_deadline() for own in self._own_addresses.values()], default=math.inf),
             self.requests.calls.next_deadline(),
             float("inf") if self._wire.idle else self._next_sweep,
             self.contacts.table.next_check(),
