@@ -14,7 +14,7 @@ for share in 0.5 0.9; do
 done
 run network --nodes 1000 --servers 5 --settled
 run sweep
-run compare --nodes 150
+run compare --nodes 100
 for part in 0.2 0.333 0.5; do
-  run hour --nodes 600 --topics 18 --seconds 300 --first-search 120 --hostile "$part"
+  run hour --nodes 600 --topics 18 --seconds 200 --first-search 110 --hostile "$part"
 done
