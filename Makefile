@@ -93,6 +93,19 @@ coverage: setup ## Statements and branches of every contract that the tests reac
 gas: setup ## Gas of every registry operation, beside its bound
 	$(BIN)/python bench/gas.py $(ARGS)
 
+SIM_NODES ?= 10000
+SIM := $(BIN)/python -m offchain.discovery.sim
+
+.PHONY: sim sim-figures sim-plots
+sim: setup ## Discovery with SIM_NODES (10,000) nodes for an hour, a third of them hostile; within 60 minutes and 8 GB
+	$(SIM) $(ARGS) hour --nodes $(SIM_NODES) --hostile 0.333 --zeal 1 --pace 10
+
+sim-figures: setup ## Every run of docs/discovery.md but the large one, into docs/figures/sim.jsonl
+	setup/sim_figures.sh
+
+sim-plots: ## Draw docs/figures/sim.jsonl; installs matplotlib in .setup/
+	setup/plots.sh
+
 BENCHES := $(filter-out bench/_%.py bench/gas.py,$(wildcard bench/*.py))
 
 bench: setup ## Every benchmark; ARGS=--json for one document each
@@ -117,6 +130,12 @@ SOAK_MINUTES ?= 30
 .PHONY: soak
 soak: setup ## Events, reorganisations and faults for SOAK_MINUTES (30); ends with an error if anything is wrong
 	$(BIN)/python -m tests.support.soak --minutes $(SOAK_MINUTES) $(ARGS)
+
+PACKETS ?= 1000000
+
+.PHONY: flood
+flood: setup ## PACKETS (a million) random and mutated packets from spoofed sources against a running discovery node
+	$(BIN)/python -m tests.support.flood --packets $(PACKETS) $(ARGS)
 
 .PHONY: clean help
 clean: ## Forget the set-up
