@@ -440,7 +440,7 @@ class Scene:
         """Who is trusted."""
         return {node.node_id for node in trusted.nodes(MAILSERVER)}
 
-    async def settle(self, trusted, seconds=5.0):
+    async def settle(self, trusted, seconds=60.0):
         """Until all is taken in; time passes quickly meanwhile, and at last blocks come.
 
         At no moment may a node be trusted that no final block lists, of those since all was taken in last.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from offchain.cli.options import F, chain_options, overrides
 from offchain.cli.output import table
 from offchain.cli.settings import Settings
 from offchain.types import MAILSERVER, ProviderId
+
+if TYPE_CHECKING:
+    from offchain.trust.policy import Policy
 
 provider_argument = click.argument("provider", type=click.IntRange(1, 2**24 - 1))
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
@@ -127,7 +130,7 @@ def use(names: tuple[str, ...], threshold: int | None, dry_run: bool, kind: str,
     state, settings, policy = _open(chain)
     known = {name: contract.address for name, contract in settings.deployment().curators.items()}
 
-    def edit(now: Any) -> Any:
+    def edit(now: Policy) -> Policy:
         return use_curators(now, names, known, threshold)
 
     changed = edit(policy)
@@ -136,7 +139,7 @@ def use(names: tuple[str, ...], threshold: int | None, dry_run: bool, kind: str,
         "threshold": changed.threshold,
         "rule": rule(changed),
     }
-    _change(state, settings, policy, edit, dry_run, kind, wait, said, rule(changed))
+    _change(state, settings, (policy, edit), dry_run, kind, wait, said, rule(changed))
 
 
 @click.group()
@@ -193,28 +196,28 @@ def _switch(action: str, provider: int, dry_run: bool, kind: str, wait: float, c
     from offchain.cli.policy_edits import edit_provider
 
     state, settings, policy = _open(chain)
+    said: dict[str, object] = {"action": action, "provider": provider}
 
-    def edit(now: Any) -> Any:
+    def edit(now: Policy) -> Policy:
         return edit_provider(now, action, ProviderId(provider))
 
-    said: dict[str, object] = {"action": action, "provider": provider}
-    _change(state, settings, policy, edit, dry_run, kind, wait, said, f"{action} provider {provider}")
+    _change(state, settings, (policy, edit), dry_run, kind, wait, said, f"{action} provider {provider}")
 
 
 def _change(
     state: State,
     settings: Settings,
-    policy: Any,
-    edit: Callable[[Any], Any],
+    change: tuple[Policy, Callable[[Policy], Policy]],
     dry_run: bool,
     kind: str,
     wait: float,
     said: dict[str, object],
     text: str,
 ) -> None:
-    """Change the policy: preview, ask if it would leave nothing, write, say what was done."""
+    """Edit the policy that was read: preview, ask if it would leave nothing, write, say what was done."""
     from offchain.cli.knowledge import parsed_kind, preview
 
+    policy, edit = change
     changed = edit(policy)
     seen = preview(settings, state.output, wait, parsed_kind(kind), changed)
     if not dry_run and changed != policy:
