@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import random
 import resource
 import sys
@@ -200,6 +201,17 @@ async def measure(server: Running, known: Known, options: argparse.Namespace) ->
     return figures, crowd.errors + few.errors
 
 
+def prepare(archive: Path, cold: bool) -> None:
+    """Have the system forget the archive's files, or hold them in memory as it does after some time of serving."""
+    for file in archive.glob("*/data.mdb"):
+        with file.open("rb") as opened:
+            if cold:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            else:
+                while opened.read(2**24):
+                    pass
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -211,12 +223,14 @@ def main() -> None:
     parser.add_argument("--active", type=int, default=100, help="clients that ask meanwhile")
     parser.add_argument("--idle-seconds", type=int, default=5, help="how long they do")
     parser.add_argument("--workers", type=int, default=1, help="processes of the server")
+    parser.add_argument("--cold", action="store_true", help="begin with an archive that the system has not in memory")
     parser.add_argument("--cache", type=Path, help="where to keep the archive; a temporary folder otherwise")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with ExitStack() as stack:
         cache = options.cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         archive, known, _ = kept(cache, options.envelopes, options.seed)
+        prepare(archive, options.cold)
         gc.freeze()  # what is known is a lot, and looking through it for garbage takes as long as many answers
         bounds = {"retention_days": 100_000, "max_archive_bytes": 2**50, "max_peers": 5_000, "workers": options.workers}
         server = stack.enter_context(running(archive, **bounds))

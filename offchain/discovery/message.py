@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from offchain import rlp
 from offchain.errors import DecodeError
@@ -136,6 +136,14 @@ class TopicNodes:
 Message: TypeAlias = (
     Ping | Pong | FindNode | Nodes | TalkRequest | TalkResponse | RegTopic | RegConfirmation | TopicQuery | TopicNodes
 )
+
+
+class Codec(Protocol):
+    """What turns messages into what the packet layer carries: this module, or in simulations nothing at all."""
+
+    def encode(self, message: Message) -> bytes: ...
+
+    def decode(self, data: bytes) -> Message: ...
 
 
 def encode(message: Message) -> bytes:

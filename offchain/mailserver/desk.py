@@ -17,6 +17,7 @@ from offchain.errors import StorageError
 from offchain.keys import PrivateKey, PublicKey
 from offchain.mailserver.answer import Answer, SyncAnswer
 from offchain.mailserver.archive.base import Archive
+from offchain.mailserver.archive.warmth import Warmth, page_faults
 from offchain.mailserver.quota import Limits, Quotas, RequestMemory
 from offchain.mailserver.reconcile.summary import Summary
 from offchain.mailserver.reconcile.unwanted import Unwanted
@@ -46,7 +47,7 @@ BUSY_PAUSE = 2.0
 """Seconds after which a client may try again that came when too many were waiting."""
 
 LOOKS_AT_A_TIME = 8
-"""Steps of answers at a time, where the archive is another process; what is in ours is done one by one."""
+"""Steps of answers at a time: where they wait for a database or the disk, it may as well have several to do."""
 
 NewEnvelopes = Callable[[Sequence[Envelope], NodeId], None]
 """Told of envelopes that were not known before, once they are safe, and who brought them."""
@@ -86,7 +87,8 @@ class Desk:
         self._on_new = on_new
         self._quotas = Quotas(Limits(config.requests_per_minute, config.requests_per_minute_per_address))
         self._requests = RequestMemory()
-        self._turns = Turns(LOOKS_AT_A_TIME if archive.waits else 1)
+        self._turns = Turns(LOOKS_AT_A_TIME)
+        self._warmth = Warmth()
         self.summary = Summary(archive, time.monotonic)
         """What other servers compare with theirs."""
         self.unwanted = Unwanted()
@@ -159,10 +161,12 @@ class Desk:
     # Requests
 
     async def look(self, answer: Answer | SyncAnswer, node_id: NodeId) -> list[Packet]:
-        """Take a step of an answer when it is the client's turn; in a thread, if the archive is another process."""
+        """Take a step of an answer when it is the client's turn; in a thread, if it will have to wait for others."""
         async with self._turns.turn(node_id) as turn:
             before = answer.envelopes
-            packets = await asyncio.to_thread(answer.step) if self.archive.waits else answer.step()
+            waits = self.archive.waits or self._warmth.is_cold(time.monotonic())
+            packets, faults = await asyncio.to_thread(_watched, answer.step) if waits else _watched(answer.step)
+            self._warmth.note(faults, time.monotonic())
             turn.envelopes = answer.envelopes - before
         return packets
 
@@ -224,3 +228,9 @@ class Desk:
             return SyncResponse(final=True, error=str(error))
         self.counts["sync requests"] += 1
         return SyncAnswer(self.archive, request)
+
+
+def _watched(step: Callable[[], list[Packet]]) -> tuple[list[Packet], int]:
+    """Take a step; what it gave, and for how many pages it waited for the disk."""
+    before = page_faults()
+    return step(), page_faults() - before

@@ -56,8 +56,11 @@ AGE = 300
 START_TIME = 60.0
 """Seconds for a process to start, or to answer."""
 
-HEAL_TIME = 120.0
+HEAL_TIME = 240.0
 """Seconds for all servers to hold the same, once the faults have ended."""
+
+TRIES = 100
+"""Readings until one goes as it should: which servers are read from is drawn."""
 
 HIDDEN_SHARE = 4
 """A server that lies hides one of so many."""
@@ -206,7 +209,7 @@ class Chaos:
     async def post(self, until):
         """Post batch after batch, to two servers each, whatever becomes of it."""
         async with self.client() as (mailbox, pool):
-            while time.monotonic() < until:
+            while time.monotonic() < until or (not self.promised() and time.monotonic() < until + START_TIME):
                 now = int(time.time())
                 batch = [self._envelope(now) for _ in range(BATCH)]
                 self.sent |= {each.hash: each for each in batch}
@@ -223,11 +226,13 @@ class Chaos:
 
     async def disturb(self, until):
         """One fault after another, some at the same time, each of which ends by itself."""
+        rng = random.Random(self.rng.random())
+        fault = self._kill
         async with asyncio.TaskGroup() as faults:
             while time.monotonic() < until:
-                fault = self.rng.choice((self._kill, self._kill, self._pause, self._cut, self._freeze, self._slow))
-                faults.create_task(fault(self.rng.choice(self.servers), self.rng.uniform(0.2, 4.0)))
-                await asyncio.sleep(self.rng.uniform(0.2, 1.5))
+                faults.create_task(fault(rng.choice(self.servers), rng.uniform(0.2, 4.0)))
+                await asyncio.sleep(rng.uniform(0.2, 1.5))
+                fault = rng.choice((self._kill, self._kill, self._pause, self._cut, self._freeze, self._slow))
 
     async def _kill(self, server, seconds):
         if server.process is None:
@@ -294,15 +299,14 @@ class Chaos:
         return {envelope for envelope, servers in self.acknowledged.items() if len(servers) >= 2}
 
     async def found(self):
-        """Hashes of what a new client finds."""
-        async with self.client() as (mailbox, _):
-            found = set()
-            async for event in mailbox.fetch(self.query()):
-                if isinstance(event, Mail):
-                    found.add(event.envelope.hash)
-            assert isinstance(event, Finished), event
-            assert event.complete, event.reason
-            return found
+        """Hashes of what a new client finds; another tries if a busy machine made the first one give up."""
+        for _ in range(TRIES):
+            async with self.client() as (mailbox, _):
+                *events, end = [event async for event in mailbox.fetch(self.query())]
+            assert isinstance(end, Finished), end
+            if end.complete:
+                return {event.envelope.hash for event in events if isinstance(event, Mail)}
+        raise AssertionError(f"history could not be read: {end.reason}")
 
     async def noticed(self):
         """Read and compare until a server that hides something was read first; what the comparison says of it."""
@@ -310,15 +314,14 @@ class Chaos:
         await liar.stop()
         await self.start(liar, lying=True)
         suspect = server_key(liar.number).public.node_id
-        for _ in range(100):
+        for _ in range(TRIES):
             async with self.client() as (mailbox, pool):
                 assert await pool.wait_ready(len(self.servers), START_TIME)
                 *_, event = [each async for each in mailbox.fetch_checked(self.query())]
             assert isinstance(event, CrossChecked), event
-            assert event.compared, event.reason
-            if event.first == (suspect,):
+            if event.compared and event.first == (suspect,):
                 return event
-            assert not event.withheld, "a server that hides nothing was blamed"
+            assert suspect in event.first or not event.withheld, "a server that hides nothing was blamed"
         raise AssertionError("the server that lies was never read first")
 
     def on_disk(self):

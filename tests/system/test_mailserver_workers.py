@@ -3,21 +3,28 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from offchain.config import MailserverConfig
 from offchain.contact import Contact
-from offchain.errors import PeerError
+from offchain.errors import PeerError, StorageError
+from offchain.mailserver.archive import Query
+from offchain.mailserver.archive.lmdb import LmdbArchive
 from offchain.mailserver.server import Mailserver
 from offchain.types import parse_ip
 from offchain.whisper.bloom import FULL_BLOOM, topic_bloom
 from offchain.whisper.mail import HistoryRequest
 from tests.support.mail_client import MailClient, key, mail
-from tests.support.mailserver import FakeTrust
+from tests.support.mailserver import DAY, MARCH, FakeTrust, sample
 
 SERVER, OTHER = key(1), key(2)
+ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0
 CROWD = 24
 """Clients enough for both processes to have some, but for one time in eight million."""
@@ -145,3 +152,35 @@ async def test_stopping_ends_every_process_and_acknowledges_nothing_that_is_not_
     async with running(tmp_path) as server, crowd(server, first=400) as clients:
         kept = {each.hash for each in await clients[0].fetch([b"abcd"])}
     assert {each.hash for each in acknowledged} <= kept
+
+
+def in_another_process(folder, work):
+    """What the process does that writes an archive, named `archive`."""
+    lines = (
+        "from pathlib import Path",
+        "from offchain.mailserver.archive.lmdb import LmdbArchive",
+        "from tests.support.mailserver import DAY, MARCH, sample",
+        f"archive = LmdbArchive(Path({str(folder)!r}))",
+        work,
+        "archive.close()",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, cwd=ROOT)
+
+
+def test_an_archive_that_another_process_writes_is_read_as_it_changes(tmp_path):
+    in_another_process(tmp_path, "")
+    reading = LmdbArchive(tmp_path, readonly=True)
+    everything = Query(0, 2**32 - 1)
+    assert reading.query(everything).envelopes == []
+
+    (tmp_path / "2026-03-01").mkdir()  # the other process has begun a day, and not more
+    assert reading.query(everything).envelopes == []
+
+    in_another_process(tmp_path, "archive.add_many([sample(MARCH, 1), sample(MARCH + DAY, 2)])")
+    assert len(reading.query(everything).envelopes) == 2
+
+    in_another_process(tmp_path, "archive.delete_day(MARCH // DAY)")
+    assert len(reading.query(everything).envelopes) == 1
+    with pytest.raises(StorageError):
+        reading.add_many([sample(MARCH + DAY, 3)])
+    reading.close()

@@ -99,9 +99,10 @@ class Day:
         self._door = _Doorkeeper()
         self._topics: TopicSet | None = None
         self._topics_lock = threading.Lock()
+        env: Any = None
         try:
             existing = path.joinpath("data.mdb").stat().st_size if path.joinpath("data.mdb").exists() else 0
-            self._env = lmdb.open(
+            self._env = env = lmdb.open(
                 str(path),
                 map_size=max(initial_map, 2 * existing),
                 max_dbs=2,
@@ -119,6 +120,8 @@ class Day:
                 fsync_folder(path)
         except (lmdb.Error, OSError) as error:
             if readonly and (not path.joinpath("data.mdb").exists() or isinstance(error, lmdb.NotFoundError)):
+                if env is not None:
+                    env.close()
                 raise NotThereYet(f"the archive's day {path} is not there yet") from error
             raise StorageError(
                 f"the archive's day {path} cannot be opened: {error}; move the folder away to go on without this day"

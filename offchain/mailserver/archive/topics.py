@@ -7,6 +7,7 @@ set are there; those are a subset of the right ones, so this one test serves fil
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from offchain.mailserver.archive.base import BLOOM_SIZE, TOPIC_SIZE
@@ -34,10 +35,16 @@ REMEMBERED_ANSWERS = 32
 
 
 class TopicSet:
-    """The distinct topics of a day and the bits that each needs."""
+    """The distinct topics of a day, and for each bit of a filter which of them need it, as the bits of an integer.
+
+    One may add while others ask.
+    """
 
     def __init__(self, topics: Iterable[bytes], capacity: int) -> None:
-        self._bits: dict[bytes, int] = {}
+        self._topics: list[bytes] = []
+        self._known: set[bytes] = set()
+        self._needing: tuple[int, list[int]] = 0, [0] * 8 * BLOOM_SIZE
+        """How many topics, and by place of a bit those that need it: the lowest bit is the first topic."""
         self._answers: dict[int, list[bytes]] = {}
         self._capacity = capacity
         self.overflown = False
@@ -45,23 +52,40 @@ class TopicSet:
 
     def add(self, topics: Iterable[bytes]) -> None:
         """Take in topics. Beyond the capacity the set is given up: see `overflown`."""
-        if self.overflown:
+        fresh = [] if self.overflown else [topic for topic in dict.fromkeys(topics) if topic not in self._known]
+        if not fresh:
             return
-        for topic in topics:
-            if topic not in self._bits:
-                self._bits[topic] = needed_bits(topic)
-                self._answers = {}
-        if len(self._bits) > self._capacity:
-            self._bits = {}
+        count, needing = len(self._topics) + len(fresh), list(self._needing[1])
+        places: defaultdict[int, bytearray] = defaultdict(lambda: bytearray(count // 8 + 1))
+        for number, topic in enumerate(fresh, len(self._topics)):
+            for place in bit_places(topic):
+                places[place][number // 8] |= 1 << number % 8
+        for place, numbers in places.items():
+            needing[place] |= int.from_bytes(numbers, "little")
+        self._topics += fresh
+        self._known.update(fresh)
+        self._needing = count, needing  # both at once, for those who ask meanwhile
+        self._answers = {}
+        if count > self._capacity:
             self.overflown = True
+            self._topics, self._known, self._needing = [], set(), (0, [])
 
     def matching(self, bloom: int) -> list[bytes]:
         """The topics that the filter lets through."""
         answers = self._answers  # as it is now: a topic added meanwhile begins another
         answer = answers.get(bloom)
         if answer is None:
-            missing = FULL ^ bloom
-            answer = [topic for topic, bits in list(self._bits.items()) if not bits & missing]
+            (count, needing), topics = self._needing, self._topics
+            bits = bloom.to_bytes(BLOOM_SIZE, "big")
+            kept_out = 0
+            for place, numbers in enumerate(needing):
+                if numbers and not bits[place // 8] >> place % 8 & 1:
+                    kept_out |= numbers
+            let_through = bin((1 << count) - 1 ^ kept_out)[:1:-1]
+            answer, at = [], let_through.find("1")
+            while at >= 0:
+                answer.append(topics[at])
+                at = let_through.find("1", at + 1)
             if len(answers) >= REMEMBERED_ANSWERS:
                 answers.clear()
             answers[bloom] = answer

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +211,26 @@ def test_a_flood_of_requests_is_told_to_wait():
     assert "try again in 10.0 s" in answers[-1].text
     world.now += 10
     assert isinstance(world.ask(), Answer)
+
+
+async def test_while_the_disk_is_waited_for_looks_are_made_in_threads(monkeypatch):
+    faults = iter([0, 50, 50, 50, 50, 50])
+    monkeypatch.setattr("offchain.mailserver.desk.page_faults", lambda: next(faults))
+    world = World()
+    threads = []
+
+    class Looked:
+        envelopes = 0
+
+        def step(self):
+            threads.append(threading.current_thread())
+            return []
+
+    for _ in range(2):
+        await world.desk.look(Looked(), CLIENT.public.node_id)
+
+    assert threads[0] is threading.main_thread()
+    assert threads[1] is not threading.main_thread()
 
 
 async def test_when_too_many_wait_who_comes_is_told_to_try_again():

@@ -18,6 +18,18 @@ def test_agrees_with_the_protocol_on_what_a_filter_lets_through(wanted, other):
     assert set(wanted) <= set(found)
 
 
+@given(st.lists(st.lists(topics, max_size=20), max_size=6), st.lists(topics, max_size=10))
+def test_topics_that_came_in_parts_are_found_like_those_that_came_at_once(parts, wanted):
+    known = TopicSet([], 1000)
+    for part in parts:
+        known.add(part)
+    everything = [each for part in parts for each in part]
+    asked = int.from_bytes(merge(*map(topic_bloom, wanted + everything[:2])), "big")
+
+    assert known.matching(asked) == TopicSet(everything, 1000).matching(asked)
+    assert known.matching(2**512 - 1) == list(dict.fromkeys(everything))
+
+
 @given(topic=topics)
 def test_needs_no_bit_that_a_right_filter_lacks(topic):
     assert needed_bits(topic) & ~int.from_bytes(topic_bloom(topic), "big") == 0
