@@ -38,7 +38,7 @@ def _attack(runs: Runs) -> Figure | None:
     days = [each for each in days if each["strategy"] == "shared"]
     if not days:
         return None
-    figure = Figure(figsize=(7, 2.8))
+    figure = Figure(figsize=(8, 3), layout="constrained")
     shares, delays = figure.subplots(1, 2)
     labels: list[str] = []
     for at, day in enumerate(days):
@@ -48,12 +48,12 @@ def _attack(runs: Runs) -> Figure | None:
         shares.bar([at + 0.2], [100 * day["hostile_share"]], 0.4, color="tab:blue", label="ours" if not at else None)
         delays.bar([at - 0.2], [delay], 0.4, color="lightgrey")
         delays.bar([at + 0.2], [ours], 0.4, color="tab:blue")
-        labels.append(f"{day['attack']}\n{day['attack_rate'] / 0.05:.0f} x honest")
+        labels.append(f"{day['attack']}\n{day['attack_rate'] / 0.05:.0f} x")
     for axes in (shares, delays):
         axes.set_xticks(range(len(labels)), labels)
     shares.set_ylabel("attacker's part of the cache, %")
     delays.set_ylabel("honest p95 wait, s")
-    shares.legend(frameon=False)
+    shares.legend(frameon=False, loc="center right")
     return figure
 
 
@@ -61,16 +61,17 @@ def _sweep(runs: Runs) -> Figure | None:
     sizes = [each for each in runs if each["command"] == "sweep"]
     if not sizes:
         return None
-    figure = Figure(figsize=(7, 2.8))
-    found, asked = figure.subplots(1, 2)
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    found, known = figure.subplots(1, 2)
     for strategy in ("specified", "shared"):
         mine = [each for each in sizes if each["strategy"] == strategy]
         nodes = [each["nodes"] for each in mine]
-        part = [100 * each["ads"] / max(each["ads"] + each["ads_pending"], 1) for each in mine]
         found.plot(nodes, [max(each["first_server_s"]) for each in mine], "o-", label=strategy)
-        asked.plot(nodes, part, "o-", label=strategy)
+        known.plot(nodes, [100 * each["advertised"] / each["nodes"] for each in mine], "o-", label=strategy)
     found.set(xlabel="servers, all of one topic", ylabel="slowest client's first server, s", xscale="log", ylim=0)
-    asked.set(xlabel="servers, all of one topic", ylabel="registrations admitted after 10 s, %", xscale="log", ylim=0)
+    known.set(
+        xlabel="servers, all of one topic", ylabel="servers advertised after 10 s, %", xscale="log", ylim=(0, 105)
+    )
     found.legend(frameon=False)
     return figure
 
@@ -81,7 +82,7 @@ def _searches(runs: Runs) -> Figure | None:
         return None
     run = max(hours, key=lambda each: (each["nodes"], -abs(each["hostile"] - 0.333)))
     bands = run["by_popularity"]
-    figure = Figure(figsize=(7, 2.8))
+    figure = Figure(figsize=(8, 3), layout="constrained")
     found, asked = figure.subplots(1, 2)
     labels = [str(band["from"]) if band["from"] == band["to"] else f"{band['from']}-{band['to']}" for band in bands]
     at = range(len(bands))
@@ -108,7 +109,7 @@ def _load(runs: Runs) -> Figure | None:
     hours = [each for each in runs if each["command"] == "hour" and each["wait_by_rank"]]
     if not hours:
         return None
-    figure = Figure(figsize=(7, 2.8))
+    figure = Figure(figsize=(8, 3), layout="constrained")
     waits, load = figure.subplots(1, 2)
     for run in hours:
         label = f"{run['nodes']} nodes, {100 * run['hostile']:.0f} % hostile"

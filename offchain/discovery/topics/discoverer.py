@@ -7,7 +7,8 @@ count.
 
 It ends when nobody is left to ask; or before, when enough advertisers were found and of the last twelve registrars that
 answered ten named somebody. If a topic is as common as the many names say, most registrars know it. If only few know
-it, those few may be making it up together, and the search goes on to where honest ads must be
+it, those few may be making it up together, and the search goes on. And before it ends, the ten that are nearest to the
+topic are asked: where there are few nodes, every advertiser is with most of them
 (docs/decisions/0025-when-a-search-is-over.md).
 """
 
@@ -27,6 +28,9 @@ F_LOOKUP = 30
 LAST_ANSWERS = 12
 MUST_KNOW = 10
 """Of the last answers, those that must name somebody before a search ends early."""
+
+NEAREST_ASKED = 10
+"""Registrars at the near end that are asked before a search ends early."""
 
 ALPHA = 5
 """Registrars asked at a time."""
@@ -52,12 +56,12 @@ class Discoverer:
     @property
     def done(self) -> bool:
         """Whether enough was found, or nobody is left to ask."""
-        return self._is_enough() or (not self._in_flight and self._next() is None)
+        return not self._in_flight and self._next() is None
 
     def next_queries(self) -> list[Enr]:
         """Whom to ask now; each must be reported with `answered` or `failed`."""
         queries: list[Enr] = []
-        while len(self._in_flight) < ALPHA and not self._is_enough():
+        while len(self._in_flight) < ALPHA:
             enr = self._next()
             if enr is None:
                 break
@@ -97,10 +101,22 @@ class Discoverer:
         return len(self.found) >= self._enough and sum(self._knew) >= MUST_KNOW
 
     def _next(self) -> Enr | None:
-        for number in BUCKETS:
-            if self._per_bucket.get(number, 0) >= K_LOOKUP:
-                continue
-            enr = self.table.pick(number, self._asked)
+        if self._is_enough():
+            return self._next_near()
+        return next(filter(None, map(self._pick, BUCKETS)), None)
+
+    def _next_near(self) -> Enr | None:
+        asked = 0
+        for number in reversed(BUCKETS):
+            if asked >= NEAREST_ASKED:
+                break
+            enr = self._pick(number)
             if enr is not None:
                 return enr
+            asked += self._per_bucket.get(number, 0)
         return None
+
+    def _pick(self, number: int) -> Enr | None:
+        if self._per_bucket.get(number, 0) >= K_LOOKUP:
+            return None
+        return self.table.pick(number, self._asked)

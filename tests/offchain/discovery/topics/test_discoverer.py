@@ -2,7 +2,7 @@
 
 from random import Random
 
-from offchain.discovery.topics.discoverer import ALPHA, F_LOOKUP, K_LOOKUP, MUST_KNOW, Discoverer
+from offchain.discovery.topics.discoverer import ALPHA, F_LOOKUP, K_LOOKUP, MUST_KNOW, NEAREST_ASKED, Discoverer
 from offchain.discovery.topics.registrar import MAX_RETURNED
 from offchain.discovery.topics.service_table import Exclusions, ServiceTable
 from offchain.enr import Enr
@@ -151,3 +151,15 @@ def test_names_that_few_registrars_know_do_not_end_a_search():
 
     assert len(run(discoverer, answer)) == 5 * K_LOOKUP
     assert len(discoverer.found) >= F_LOOKUP
+
+
+def test_the_nearest_registrars_are_asked_before_a_search_ends_early():
+    names = iter(range(100, 10_000))
+    discoverer = search({256: 6, 255: 6, 254: 6, 253: 6, 252: 6, 244: 5})
+
+    answers = run(discoverer, lambda enr: ([record(next(names)) for _ in range(10)], []))
+
+    asked = [discoverer.table.bucket_of(enr.node_id) for enr in answers]
+    assert asked.count(244) == 5
+    assert sum(number < 254 for number in asked) >= NEAREST_ASKED
+    assert asked.count(254) == 0
