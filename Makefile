@@ -62,7 +62,7 @@ test-contracts: setup ## Contracts under Brownie on a local chain
 	brownie test
 
 test-deep: setup ## Contracts and trusted set against their models at length
-	WAYPOST_EXAMPLES=200 WAYPOST_STEPS=50 brownie test tests/contracts/curation/test_stateful.py
+	WAYPOST_EXAMPLES=200 WAYPOST_STEPS=50 brownie test $(wildcard tests/contracts/*/test_stateful*.py)
 	WAYPOST_EXAMPLES=300 WAYPOST_STEPS=50 $(PYTEST) -q tests/offchain/trust/test_model.py
 
 test-system: setup ## A chain, nodes and a client; foreign implementations as peers
@@ -75,15 +75,36 @@ lint: setup ## ruff
 types: setup ## mypy --strict
 	mypy
 
-.PHONY: slither
+.PHONY: slither prove coverage
 slither: setup ## Static analysis of the contracts; installs slither in .setup/
 	setup/slither.sh
+
+prove: ## The arithmetic of rewards, locks and packed terms, proven with z3; installs it in .setup/
+	@mkdir -p .setup
+	setup/prove.sh
+
+coverage: setup ## Statements and branches of every contract that the tests reach; an error below 95 %
+	brownie test --coverage
+	$(BIN)/python setup/coverage.py
 
 ## Figures
 
 .PHONY: gas bench
 gas: setup ## Gas of every registry operation, beside its bound
 	$(BIN)/python bench/gas.py $(ARGS)
+
+SIM_NODES ?= 10000
+SIM := $(BIN)/python -m offchain.discovery.sim
+
+.PHONY: sim sim-figures sim-plots
+sim: setup ## Discovery with SIM_NODES (10,000) nodes for an hour, a third of them hostile; within 60 minutes and 8 GB
+	$(SIM) $(ARGS) hour --nodes $(SIM_NODES) --hostile 0.333 --zeal 1 --pace 10
+
+sim-figures: setup ## Every run of docs/discovery.md but the large one, into docs/figures/sim.jsonl
+	setup/sim_figures.sh
+
+sim-plots: ## Draw docs/figures/sim.jsonl; installs matplotlib in .setup/
+	setup/plots.sh
 
 BENCHES := $(filter-out bench/_%.py bench/gas.py,$(wildcard bench/*.py))
 
@@ -109,6 +130,12 @@ SOAK_MINUTES ?= 30
 .PHONY: soak
 soak: setup ## Events, reorganisations and faults for SOAK_MINUTES (30); ends with an error if anything is wrong
 	$(BIN)/python -m tests.support.soak --minutes $(SOAK_MINUTES) $(ARGS)
+
+PACKETS ?= 1000000
+
+.PHONY: flood
+flood: setup ## PACKETS (a million) random and mutated packets from spoofed sources against a running discovery node
+	$(BIN)/python -m tests.support.flood --packets $(PACKETS) $(ARGS)
 
 .PHONY: clean help
 clean: ## Forget the set-up

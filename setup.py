@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the loops of a backfill in C. Without a C compiler the installation goes on without."""
+"""What pyproject.toml cannot say: the loops of a backfill in C. Where there is no compiler, Python does the same."""
 
 from setuptools import Extension, setup
 

@@ -30,7 +30,7 @@ from bench._report import Figure, report
 from offchain.chain.checkpoint import Proven
 from offchain.chain.facts import Facts, Listing, Origin
 from offchain.chain.ledger import EVERYTHING
-from offchain.chain.watcher import Update
+from offchain.chain.news import Update
 from offchain.client.pool import Pool
 from offchain.config import ChainConfig, ClientConfig, ContractRef
 from offchain.contact import Contact, Source

@@ -69,6 +69,12 @@ class ChainConfig:
     keep_for: float = 86_400.0
     """Age of the proof beyond which only the user's own nodes are trusted (EXPIRED)."""
 
+    snapshot: Path | None = None
+    """A snapshot that came with the software: believed until the first proof (NEVER), if it is in date."""
+
+    snapshot_for: float = 2_592_000.0
+    """Age of that snapshot beyond which it is not used."""
+
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryConfig:

@@ -181,8 +181,13 @@ def sign(key: PrivateKey, seq: int, pairs: Mapping[str, Item]) -> Enr:
     return Enr.decode(rlp.encode_list([rlp.encode(signature), *body]))
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _decode(raw: bytes) -> Enr:
+def remember(count: int) -> None:
+    """Keep so many checked records: for a process that is many nodes, as a simulation is."""
+    global _decode  # noqa: PLW0603
+    _decode = lru_cache(maxsize=count)(_checked)
+
+
+def _checked(raw: bytes) -> Enr:
     try:
         items = rlp.split_list(raw)
         if len(items) < 2 or len(items) % 2:
@@ -199,6 +204,9 @@ def _decode(raw: bytes) -> Enr:
     if not public.verify(signature, keccak256(rlp.encode_list(items[1:]))):
         raise EnrError("the signature is not by the record's key")
     return Enr(raw, seq, MappingProxyType(pairs), signature, public, public.node_id, _kinds(pairs.get("kinds")))
+
+
+_decode = lru_cache(maxsize=_REMEMBERED)(_checked)
 
 
 def _pairs(items: list[bytes]) -> dict[str, Item]:

@@ -27,7 +27,7 @@ from scripts.sources import SOURCES, Mismatch, check_code, check_sent, compiled,
 def main(*names, record=None):
     """Check the contracts of the record, and write what an explorer needs for each. Returns the folder."""
     path, document = record_of(record)
-    entries = document["contracts"]
+    entries = {name: entry for name, entry in document["contracts"].items() if name in SOURCES}
     if unknown := set(names) - entries.keys():
         raise Refusal(f"{path} has no {', '.join(sorted(unknown))}; it has {', '.join(entries)}")
     checked = {name: _check(name, entries[name]) for name in names or entries}

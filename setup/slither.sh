@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Analyse all contracts with slither, in a virtual environment of its own (.setup/slither): its pins and Brownie's differ.
+# Analyse all contracts with slither, in a virtual environment of its own (.setup/slither), as setup/slither.txt
+# pins it: what it needs and what Brownie needs differ.
 #
 #     setup/slither.sh            exit 1 on a finding of medium or higher that has no written reason in the code
 #     setup/slither.sh --low      show those of low and informational severity too
@@ -8,9 +9,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.setup/slither
-if [ ! -x "$venv/bin/slither" ]; then
+if ! cmp -s setup/slither.txt "$venv/installed.txt"; then
+  rm -rf "$venv"
   "${PYTHON:-python3}" -m venv "$venv"
-  "$venv/bin/python" -m pip --disable-pip-version-check install --quiet slither-analyzer==0.11.6
+  "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps -r setup/slither.txt
+  cp setup/slither.txt "$venv/installed.txt"
 fi
 # The compiler of the set-up speaks standard JSON only; slither takes that as its target.
 "${PYTHON:-python3}" setup/slither_input.py > .setup/slither-input.json

@@ -15,6 +15,8 @@ ranges      backfill: how many blocks to ask for, in order, several at a time
 heads       new heads by WebSocket and by polling
 agreement   what the other endpoints say of the chain's height
 attest      proving at the head
+tags        the blocks that an endpoint calls final, safe or latest
+news        what the watcher tells
 snapshot    the proven history in a file
 watcher     all of it together
 """

@@ -31,7 +31,7 @@ static const uint64_t ROUNDS[24] = {
     E[at] = b0 ^ (~b1 & b2), E[at + 1] = b1 ^ (~b2 & b3), E[at + 2] = b2 ^ (~b3 & b4); \
     E[at + 3] = b3 ^ (~b4 & b0), E[at + 4] = b4 ^ (~b0 & b1)
 
-static inline void round_of(const uint64_t *A, uint64_t *E, uint64_t constant) {
+static inline __attribute__((always_inline)) void round_of(const uint64_t *A, uint64_t *E, uint64_t constant) {
     uint64_t b0, b1, b2, b3, b4;
     uint64_t c0 = A[0] ^ A[5] ^ A[10] ^ A[15] ^ A[20], c1 = A[1] ^ A[6] ^ A[11] ^ A[16] ^ A[21];
     uint64_t c2 = A[2] ^ A[7] ^ A[12] ^ A[17] ^ A[22], c3 = A[3] ^ A[8] ^ A[13] ^ A[18] ^ A[23];
@@ -46,6 +46,9 @@ static inline void round_of(const uint64_t *A, uint64_t *E, uint64_t constant) {
     E[0] ^= constant;
 }
 
+#if defined(__x86_64__) && defined(__GLIBC__) && __GNUC__ >= 9 && !defined(__clang__)
+__attribute__((target_clones("bmi", "default"))) /* has "and not" in one instruction: a seventh faster */
+#endif
 static void absorb(uint64_t *state, const uint8_t *block) {
     uint64_t other[25];
     memcpy(other, block, RATE);
@@ -77,9 +80,7 @@ static void advance(uint8_t *digest, const uint8_t *data, size_t size) {
     memcpy(digest, state, HASH);
 }
 
-PyDoc_STRVAR(chain_doc, "chain(version, digest, payloads, starts) -> (version, digest)\n\n"
-             "Fold payloads, each with its data at a start, up to one that does not say the next version.");
-
+/* chain(version, digest, payloads, starts) -> (version, digest): as `chain_in_python`. */
 static PyObject *chain(PyObject *module, PyObject *args) {
     unsigned long long version;
     Py_buffer before;
@@ -110,9 +111,7 @@ static PyObject *chain(PyObject *module, PyObject *args) {
 
 /* Reading. Functions return 0 at what is not known. */
 
-typedef struct {
-    const char *at, *end;
-} Text;
+typedef struct { const char *at, *end; } Text;
 
 static uint8_t DIGITS[256]; /* the value of a hexadecimal digit; of all else 0xff */
 
@@ -261,9 +260,7 @@ static int append(PyObject *list, PyObject *make, Log *log, PyObject **last) {
     return done;
 }
 
-PyDoc_STRVAR(read_logs_doc, "read_logs(answer, start, make) -> (logs, end) or None\n\n"
-             "The logs in the JSON array at a start, each made from its seven fields, and where the array ends.");
-
+/* read_logs(answer, start, make) -> (logs, end) or None: what the JSON array at a start holds, and where it ends. */
 static PyObject *read_logs(PyObject *module, PyObject *args) {
     PyObject *body, *make, *last[3] = {NULL, NULL, NULL}, *found = NULL;
     Py_ssize_t start;
@@ -287,8 +284,8 @@ static PyObject *read_logs(PyObject *module, PyObject *args) {
     return done == 0 ? Py_NewRef(Py_None) : found;
 }
 
-static PyMethodDef METHODS[] = {{"chain", chain, METH_VARARGS, chain_doc},
-                                {"read_logs", read_logs, METH_VARARGS, read_logs_doc},
+static PyMethodDef METHODS[] = {{"chain", chain, METH_VARARGS, NULL},
+                                {"read_logs", read_logs, METH_VARARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_native", "The loops of a backfill, in C.", -1, METHODS};

@@ -33,9 +33,9 @@ INT64_MAX: Final = 2**63 - 1
 """SQLite's largest integer."""
 
 _WORD = 32
-BATCH_HEAD = struct.Struct(">" + "28xI" * 6)
+_BATCH_HEAD = struct.Struct(">" + "28xI" * 6)
 """Provider, kind, version, expiry, offset and length of a batch: six words, each a 32-bit number."""
-BATCH_ZEROS = int.from_bytes((b"\xff" * 28 + bytes(4)) * 6, "big")
+_BATCH_ZEROS = int.from_bytes((b"\xff" * 28 + bytes(4)) * 6, "big")
 """What must be zero in them."""
 _ADDRESS_PADDING = bytes(12)
 
@@ -424,9 +424,9 @@ def _kind_created(at: Position, p: bytes) -> KindCreated:
 
 def _nodes_added(at: Position, p: bytes) -> NodesAdded:
     count = (len(p) - 224) // 32
-    if count > 0 and len(p) == 224 + 32 * count and not int.from_bytes(p[32:224], "big") & BATCH_ZEROS:
+    if count > 0 and len(p) == 224 + 32 * count and not int.from_bytes(p[32:224], "big") & _BATCH_ZEROS:
         # The path that nearly every event of a backfill takes: all fixed words at once.
-        provider, kind, version, expires_at, offset, length = BATCH_HEAD.unpack_from(p, 32)
+        provider, kind, version, expires_at, offset, length = _BATCH_HEAD.unpack_from(p, 32)
         if offset == 96 and length == count and 0 < provider <= UINT24_MAX and 0 < kind <= UINT24_MAX:
             nodes = (p[224:],) if count == 1 else struct.unpack_from("32s" * count, p, 224)
             return NodesAdded(at, version, provider, kind, expires_at, nodes)

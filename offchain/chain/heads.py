@@ -25,6 +25,9 @@ MAX_HINTS: Final = 64
 MAX_MESSAGE: Final = 1024 * 1024
 """Bytes of a WebSocket message; a header has two thousand."""
 
+MAX_OTHERS: Final = 100
+"""Messages in a row that are no heads; one who sends more is left."""
+
 FIRST_RETRY: Final = 1.0
 LAST_RETRY: Final = 60.0
 
@@ -123,23 +126,30 @@ class Subscription:
     async def _listen(
         self, socket: aiohttp.ClientWebSocketResponse, decoder: msgspec.json.Decoder[_Note], name: str
     ) -> int:
-        """Hand on heads until the socket closes, or is silent for too long; how many there were."""
-        heads = 0
-        while True:
+        """Hand on heads until the socket closes, or there is none for too long; how many there were.
+
+        What is no head keeps nothing alive, however much of it comes.
+        """
+        heads = others = 0
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._silence
+        while others < MAX_OTHERS:
             try:
                 # Not wait_for: Python 3.11's may lose a cancellation that comes together with a message.
-                async with asyncio.timeout(self._silence):
+                async with asyncio.timeout_at(until):
                     message = await socket.receive()
             except TimeoutError:
                 return heads
+            others += 1
             if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 return heads
             note = decoder.decode(message.data)
             if note.error is not None:
                 return 0
             if note.params is not None:
-                heads += 1
+                heads, others, until = heads + 1, 0, clock() + self._silence
                 self._hints.put(_header(note.params.result) if name == self._followed() else None)
+        return heads
 
 
 def _header(raw: RawHeader) -> Header | None:

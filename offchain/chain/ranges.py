@@ -20,7 +20,7 @@ from offchain.chain.ledger import Chunk
 from offchain.chain.rpc import BadAnswer, BadContent, Endpoint, Rpc, RpcError, Unreachable
 from offchain.types import Address
 
-GOOD_ANSWER: Final = 8 * 1024 * 1024
+GOOD_ANSWER: Final = 4 * 1024 * 1024
 """Bytes; a larger answer is not asked for again."""
 
 GOOD_TIME: Final = 2.0

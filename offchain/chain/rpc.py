@@ -37,6 +37,9 @@ FIRST_BAN = 60.0
 
 LAST_BAN = 3_600.0
 
+MAX_SHOWN = 300
+"""Characters of an endpoint's words that are shown."""
+
 
 class Unreachable(ChainError):
     """The endpoint cannot be reached, does not answer in time, or refuses to serve us."""
@@ -54,13 +57,19 @@ class WrongChain(ChainError):
     """The endpoint serves another chain."""
 
 
+def shown(text: object) -> str:
+    """What an endpoint says, fit for a line of a log or a terminal: short, and no characters that steer one."""
+    line = str(text)[:MAX_SHOWN]
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+
+
 class RpcError(ChainError):
     """The endpoint understood, and said no."""
 
     def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"{message} (code {code})")
         self.code = code
-        self.message = message
+        self.message = shown(message)
+        super().__init__(f"{self.message} (code {code})")
 
 
 @dataclass(slots=True)
@@ -240,7 +249,7 @@ class Rpc:
         if answer.error is not None:
             raise RpcError(answer.error.code, f"{endpoint.name}: {answer.error.message}")
         if answer.id != call_id:
-            raise BadAnswer(f"{endpoint.name} answered call {answer.id!r}, expected {call_id}")
+            raise BadAnswer(f"{endpoint.name} answered call {shown(answer.id)!r}, expected {call_id}")
         endpoint.failures = 0
         endpoint.answers += 1
         endpoint.latency = seconds if not endpoint.latency else 0.8 * endpoint.latency + 0.2 * seconds
@@ -249,7 +258,8 @@ class Rpc:
     async def _post(self, endpoint: Endpoint, request: bytes) -> tuple[bytes, float]:
         started = time.monotonic()
         try:
-            async with self.session.post(endpoint.url, data=request) as response:
+            # A redirect would let an endpoint choose whom we ask, on this machine and its network too.
+            async with self.session.post(endpoint.url, data=request, allow_redirects=False) as response:
                 if response.status != 200 and response.content_type != "application/json":
                     raise Unreachable(f"{endpoint.name} answered with status {response.status}")
                 if response.status in (401, 403, 429) or response.status >= 500:
@@ -291,4 +301,4 @@ class Rpc:
             failure = None
         if failure is not None:
             return RpcError(failure.code, f"{endpoint.name}: {failure.message}")
-        return BadAnswer(f"{endpoint.name}: {error}")
+        return BadAnswer(f"{endpoint.name}: {shown(error)}")

@@ -32,7 +32,7 @@ from offchain.hashing import keccak256
 from offchain.types import Address
 
 MAGIC: Final = b"WYPTSNAP"
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BODY: Final = 1 << 30
 """Bytes of an unpacked body; a larger one is not unpacked."""
 
@@ -53,6 +53,8 @@ class Snapshot:
     start: int
     block: int
     block_hash: bytes
+    time: int
+    """Of the block, Unix."""
     logs: tuple[PlainLog, ...]
 
 
@@ -62,6 +64,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     start: int
     block: int
     block_hash: bytes
+    time: int
     logs: list[tuple[int, int, bytes, int, int, bytes]]
     """Index of the contract, count of topics, payload, block, index in the block, transaction."""
 
@@ -75,6 +78,7 @@ def encode(snapshot: Snapshot) -> bytes:
         snapshot.start,
         snapshot.block,
         snapshot.block_hash,
+        snapshot.time,
         [
             (number[Address(log.address)], log.topic_count, log.payload, log.block, log.index, log.tx)
             for log in snapshot.logs
@@ -106,6 +110,7 @@ def decode(data: bytes) -> Snapshot:
         or any(len(contract) != 20 for contract in body.contracts)
         or len(body.block_hash) != 32
         or not 0 <= body.start <= body.block <= MAX_NUMBER
+        or not 0 <= body.time <= MAX_NUMBER
     ):
         raise SnapshotError("the snapshot's addresses, blocks or hashes are not usable")
     return Snapshot(
@@ -114,6 +119,7 @@ def decode(data: bytes) -> Snapshot:
         body.start,
         body.block,
         body.block_hash,
+        body.time,
         tuple([_log(body.contracts, *each) for each in body.logs]),
     )
 
@@ -144,7 +150,9 @@ async def collect(
                 logs += chunk.logs
             if ledger.stage_commitment != commitment or ledger.stage.all_verdicts() != verdicts:
                 raise Contradiction(f"{endpoint.name}: the logs it sent are not those that were proven")
-            return Snapshot(config.chain_id, contracts, start, header.number, header.hash, tuple(logs))
+            return Snapshot(
+                config.chain_id, contracts, start, header.number, header.hash, header.timestamp, tuple(logs)
+            )
         except (ChainError, DecodeError) as error:
             rpc.demote(endpoint, str(error))
             last = error if isinstance(error, ChainError) else ChainError(f"{endpoint.name}: {error}")
@@ -220,6 +228,8 @@ async def _prove(
             f"the snapshot ends with block 0x{snapshot.block_hash.hex()}, {endpoint.name} has {header} there: "
             "it is altered, or of another chain"
         )
+    if header.timestamp != snapshot.time:
+        raise SnapshotError(f"the snapshot says that block {header} is of another time: it was altered")
     final = await _header(rpc, endpoint, "finalized")
     agreed = await agreed_final(rpc, endpoint, final.number, config.quorum)
     if agreed is None or agreed < snapshot.block:

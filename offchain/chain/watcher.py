@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from offchain.chain.agreement import Watchdog, agreed_final, needed
 from offchain.chain.attest import Attestor
@@ -19,14 +18,15 @@ from offchain.chain.branch import WORTH_IT, BranchSource
 from offchain.chain.checkpoint import Checkpoint, Identity, Proven
 from offchain.chain.commitment import Commitment, MissingEventError
 from offchain.chain.events import PlainLog
-from offchain.chain.facts import Facts
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
-from offchain.chain.header import Header, HeaderError, RawHeader, parse_header
+from offchain.chain.header import Header
 from offchain.chain.heads import Hints, Subscription, poll
 from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
+from offchain.chain.news import Counters, Progress, Update
 from offchain.chain.prover import Contradiction, NoContract, NoQuorum, check_quorum
 from offchain.chain.ranges import Backfill
-from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain
+from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain, shown
+from offchain.chain.tags import Tags
 from offchain.config import ChainConfig
 from offchain.errors import ChainError, ConfigError, DecodeError
 
@@ -38,63 +38,17 @@ Logs = tuple[PlainLog, ...]
 WALK_LIMIT = 64
 """Blocks behind up to which the chain is walked parent by parent; beyond, by ranges."""
 
-ASSUMED_FINAL_DEPTH = 64
-"""Blocks below the head that are taken for final on a chain without that notion, if the user asked for less anyway."""
+LONGEST_WAIT = 5.0
+"""Seconds without a session when every endpoint is demoted: a node that was restarted is found again soon."""
 
-LONGEST_WAIT = 30.0
-"""Seconds without a session when every endpoint is demoted."""
+LIARS_WAIT = 30.0
+"""The same when all that is left are endpoints that were caught lying."""
 
 LATE_LOGS = (0.05, 0.5)
 """Pauses before asking again for logs that a node may not have indexed yet."""
 
 LARGE_LAYER = 2_000
 """Listings above which a layer is written in a thread, so that the event loop goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """The facts changed, or what is known of their truth did."""
-
-    adopted: Facts
-    """From which additions count."""
-    head: Facts
-    """From which removals count."""
-    touched: Touched
-    proven: Proven | None
-    alarm: str | None
-    """Why nothing more can be believed; None if all is well."""
-    block: int
-    """The head."""
-    retreat: bool = False
-    """Whether blocks were taken back with nothing in their place: whom this alone makes trusted again is withheld."""
-    settled: bool = True
-    """Whether the chain has gone on, proven, since the last retreat."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the backfill is."""
-
-    first: int
-    block: int
-    last: int
-    logs: int
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start."""
-
-    logs: int = 0
-    heads: int = 0
-    reorgs: int = 0
-    deepest_reorg: int = 0
-    proofs: int = 0
-    sessions: int = 0
-    lies: int = 0
-    """Contradictions between endpoints, or of an endpoint with its own proofs."""
-    agreeing: list[str] = field(default_factory=list)
-    """Endpoints that agreed on the last final block."""
 
 
 class LateLogs(ChainError):
@@ -127,7 +81,6 @@ class Watcher:
         self._progress = progress
         self._clock = clock
         self._hints = Hints()
-        self._confirmations = confirmations(config.finality)
         self._contracts = [config.registry.address, *(curator.address for curator in config.curators)]
         self.ledger = Ledger(
             config.registry.address,
@@ -149,6 +102,7 @@ class Watcher:
             raise ConfigError(
                 f"{config.quorum} endpoints are to agree, but there are {len(self.rpc.endpoints)} different ones"
             )
+        self._tags = Tags(self.rpc, config.finality)
         self._attestor = Attestor(
             self.rpc, config.registry.address, [(curator.address, curator.block) for curator in config.curators]
         )
@@ -222,7 +176,8 @@ class Watcher:
     async def _sessions(self) -> None:
         while True:
             endpoint = self.rpc.leader()
-            await asyncio.sleep(min(max(endpoint.demoted_until - time.monotonic(), 0), LONGEST_WAIT))
+            longest = LIARS_WAIT if endpoint.lies else LONGEST_WAIT
+            await asyncio.sleep(min(max(endpoint.demoted_until - time.monotonic(), 0), longest))
             self.counters.sessions += 1
             try:
                 await self._session(endpoint)
@@ -232,7 +187,6 @@ class Watcher:
             except (Contradiction, ReorgBelowFinal) as error:
                 if isinstance(error, NoContract) and self.proven is None:
                     self._fail(endpoint, str(error))  # Contradicts nothing but the configuration.
-                    self._tell(NOTHING)
                     continue
                 endpoint.lies += 1
                 endpoint.last_lie = str(error)
@@ -244,6 +198,7 @@ class Watcher:
     def _fail(self, endpoint: Endpoint, reason: str) -> None:
         self.problem = reason
         self.rpc.demote(endpoint, reason)
+        self._tell(NOTHING)
 
     def _caught_lying(self, endpoint: Endpoint, reason: str) -> None:
         self._lies[endpoint.url] = reason
@@ -272,7 +227,9 @@ class Watcher:
     async def _session(self, endpoint: Endpoint) -> None:
         chain_id = await self.rpc.call("eth_chainId", [], str, endpoint=endpoint)
         if chain_id.lower() != hex(self.config.chain_id):
-            raise WrongChain(f"{endpoint.name} serves chain {chain_id[:20]}, expected {hex(self.config.chain_id)}")
+            raise WrongChain(
+                f"{endpoint.name} serves chain {shown(chain_id[:20])}, expected {hex(self.config.chain_id)}"
+            )
         await self._catch_up(endpoint)
         assert self.final is not None
         self._follower = Follower(self.final, [block.header for block in self.ledger.blocks])
@@ -282,13 +239,13 @@ class Watcher:
         watchdog = Watchdog(self.config.head_silence)
         if self.config.finality in ("finalized", "safe"):
             await self._settle(endpoint)  # There is no need to know the head first.
-        await self._advance(endpoint, await self._header(endpoint, "latest"))
+        await self._advance(endpoint, await self._tags.header(endpoint, "latest"))
         self.caught_up = True
         self._tell(NOTHING)
         while True:
             header = await self._hints.get()
             if header is None:
-                header = await self._header(endpoint, "latest")
+                header = await self._tags.header(endpoint, "latest")
             await self._advance(endpoint, header)
             await watchdog.check(self.rpc, endpoint, self._follower.head.number, self._endpoints_final, self._clock())
 
@@ -299,10 +256,10 @@ class Watcher:
         if self.final is not None:
             await self._check_continues(endpoint, self.final)
         while True:
-            final = await self._final_header(endpoint)
+            final = await self._tags.final(endpoint)
             agreed = await agreed_final(self.rpc, endpoint, final.number, self.config.quorum)
             if agreed is not None and agreed < final.number:
-                final = await self._header(endpoint, hex(agreed))
+                final = await self._tags.header(endpoint, hex(agreed))
             behind = final.number - self.ledger.stage_block - len(self.ledger.blocks)
             if self.final is not None and behind <= WALK_LIMIT:
                 return
@@ -310,7 +267,7 @@ class Watcher:
                 if self.final is not None:
                     return
                 # The registry is younger than the last final block: begin right below it.
-                self.final = await self._header(endpoint, hex(self.ledger.stage_block))
+                self.final = await self._tags.header(endpoint, hex(self.ledger.stage_block))
                 return
             if self.ledger.blocks:
                 self._checkpoint.switch(self.ledger.stage_block, [])
@@ -344,7 +301,7 @@ class Watcher:
         self.counters.logs += len(chunk.logs)
 
     async def _check_continues(self, endpoint: Endpoint, known: Header) -> None:
-        found = await self._find_header(endpoint, hex(known.number))
+        found = await self._tags.find(endpoint, hex(known.number))
         if found is None:
             raise ChainError(f"{endpoint.name} does not have block {known.number} yet")
         if found.hash != known.hash:
@@ -503,7 +460,7 @@ class Watcher:
 
     async def _targets(self, endpoint: Endpoint, follower: Follower[Logs]) -> tuple[int, Header] | None:
         """The height that is final, and the block up to which additions may count; None if that cannot be said."""
-        own = self._endpoints_final = (await self._final_header(endpoint)).number
+        own = self._endpoints_final = (await self._tags.final(endpoint)).number
         agreed = await agreed_final(self.rpc, endpoint, own, self.config.quorum)
         if agreed is None:
             if self.config.finality != "latest":
@@ -517,9 +474,9 @@ class Watcher:
         if self.config.finality == "finalized":
             number = final
         elif self.config.finality == "safe":
-            number = max((await self._header(endpoint, "safe")).number, final)
+            number = max((await self._tags.header(endpoint, "safe")).number, final)
         else:
-            number = max(follower.head.number - self._confirmations, final)
+            number = max(follower.head.number - self._tags.confirmations, final)
         target = follower.at(min(number, follower.head.number))
         assert target is not None
         return final, target
@@ -574,49 +531,10 @@ class Watcher:
             for entry in block.logs
         )
 
-    # Asking
-
-    async def _final_header(self, endpoint: Endpoint) -> Header:
-        try:
-            final = await self._find_header(endpoint, "finalized")
-        except RpcError:
-            final = None
-        if final is not None:
-            return final
-        if self.config.finality in ("finalized", "safe"):
-            raise ChainError(f"{endpoint.name} does not know which block is final")
-        head = await self._header(endpoint, "latest")
-        depth = max(ASSUMED_FINAL_DEPTH, self._confirmations)
-        return await self._header(endpoint, hex(max(head.number - depth, 0)))
-
-    async def _header(self, endpoint: Endpoint, block: str) -> Header:
-        header = await self._find_header(endpoint, block)
-        if header is None:
-            raise BadAnswer(f"{endpoint.name} has no block {block}")
-        return header
-
-    async def _find_header(self, endpoint: Endpoint, block: str) -> Header | None:
-        raw = await self.rpc.find("eth_getBlockByNumber", [block, False], RawHeader, endpoint=endpoint)
-        return None if raw is None else self._parse(endpoint, raw)
-
-    @staticmethod
-    def _parse(endpoint: Endpoint, raw: RawHeader) -> Header:
-        try:
-            return parse_header(raw)
-        except HeaderError as error:
-            raise BadAnswer(f"{endpoint.name}: {error}") from None
+    # Telling
 
     def _tell(self, touched: Touched, *, retreat: bool = False) -> None:
         ledger, settled = self.ledger, self._doubt is None
         self._deliver(
             Update(ledger.adopted, ledger.head, touched, self.proven, self.alarm, self.head or 0, retreat, settled)
         )
-
-
-def confirmations(finality: str) -> int:
-    """How many blocks must be on top of one: 0 for the named finalities. ConfigError if it is neither."""
-    if finality in ("finalized", "safe", "latest"):
-        return 0
-    if not (finality.isascii() and finality.isdigit()):
-        raise ConfigError(f"{finality!r} is not a finality: expected finalized, safe, latest or a number")
-    return int(finality)

@@ -29,7 +29,7 @@ class Exit(IntEnum):
     USAGE = 2
     """The command line is not one that the command takes."""
     UNTRUSTED = 3
-    """The answer is no: not trusted."""
+    """The answer is no: not trusted; or a server withheld something."""
     STALE = 4
     """What is known is too old to answer, or the listing has expired."""
     TAMPERED = 5

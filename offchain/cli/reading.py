@@ -36,6 +36,9 @@ FIRST_PAUSE = 1.0
 
 LONGEST_PAUSE = 30.0
 
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes: the largest message, in hex digits and as escaped text."""
+
 QUIET = 60.0
 """Seconds without a word after which a daemon is given up; it says something every 15."""
 
@@ -190,7 +193,7 @@ async def post_stream(daemon: Daemon, path: str, body: dict[str, object]) -> Asy
     timeout = aiohttp.ClientTimeout(total=None, sock_read=QUIET)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as http,
+            aiohttp.ClientSession(timeout=timeout, read_bufsize=LONGEST_LINE // 2) as http,
             http.post(f"http://{host}:{daemon.port}{path}", json=body, headers=headers) as response,
         ):
 

@@ -47,6 +47,8 @@ class Deployment:
     network: str
     chain_id: int
     contracts: Mapping[str, ContractRef]
+    snapshot: Path | None = None
+    """<network>.snapshot beside the file, if there is one."""
 
     @property
     def registry(self) -> ContractRef:
@@ -119,7 +121,9 @@ class Settings:
                 f'no endpoint is given for {deployment.network}: write [chain] rpc = ["http://..."] into '
                 f"{self.home / CONFIG_FILE}, set WAYPOST_RPC, or give --rpc"
             )
-        fields = {name: value for name, value in chain.items() if name not in ("network", "deployment", "database")}
+        elsewhere = ("network", "deployment", "database", "snapshot")
+        fields = {name: value for name, value in chain.items() if name not in elsewhere}
+        snapshot = self.path(chain["snapshot"]) if chain.get("snapshot") else deployment.snapshot
         return _build(
             ChainConfig,
             {
@@ -128,6 +132,7 @@ class Settings:
                 "registry": deployment.registry,
                 "curators": tuple(deployment.curators.values()),
                 "database": self.path(chain.get("database", "chain.sqlite")),
+                "snapshot": snapshot,
             },
         )
 
@@ -196,7 +201,10 @@ def read_deployment(path: Path) -> Deployment:
             str(name): ContractRef(_address(ref["address"]), _natural(ref["block"]))
             for name, ref in document["contracts"].items()
         }
-        return Deployment(str(document["network"]), _natural(document["chainId"]), contracts)
+        shipped = path.with_suffix(".snapshot")
+        return Deployment(
+            str(document["network"]), _natural(document["chainId"]), contracts, shipped if shipped.exists() else None
+        )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ConfigError(
@@ -349,6 +357,7 @@ SCHEMA: dict[str, dict[str, Callable[[object], object]]] = {
             "rpc": _urls("http://", "https://"),
             "websocket": _urls("ws://", "wss://"),
             "database": _text,
+            "snapshot": _text,
             "finality": _finality,
             "poll_interval": _seconds,
             "request_timeout": _seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def export_to(settings: Settings, output: Output, file: Path, wait: float) -> di
             os.fsync(stream.fileno())
         draft.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
     return {"file": str(file), "block": found.block, "events": len(found.logs), "bytes": len(data)}
 

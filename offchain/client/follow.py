@@ -81,7 +81,8 @@ class Follow:
             self._cursor = key
         if envelope.hash in self._seen:
             return False
-        self._seen[envelope.hash] = envelope.sent
+        if envelope.sent > self._began_at - SETTLING:  # older ones are not read again
+            self._seen[envelope.hash] = envelope.sent
         self._new += 1
         return True
 

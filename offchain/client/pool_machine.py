@@ -36,6 +36,9 @@ FAILURES_BEFORE_GRAYLIST = 3
 
 LONGEST_GRAYLIST = 3_600.0
 
+AFTER_RESTART = 2.0
+"""Seconds that others have after a restart before a node that failed earlier is tried for want of another."""
+
 SETTLED = 60.0
 """Seconds after which a connection counts as a success when it is lost."""
 
@@ -425,6 +428,7 @@ class PoolMachine:
         if now < health.retry_at:
             graylisted = node.misbehaved or node.failures >= FAILURES_BEFORE_GRAYLIST
             node.state, node.retry_at = State.GRAYLISTED if graylisted else State.FAILED, health.retry_at
+            node.since = min(now, now + AFTER_RESTART - self._graylist)
 
     def _leave(self, node_id: NodeId) -> None:
         node = self._nodes.pop(node_id)

@@ -18,6 +18,9 @@ UdpAddress: TypeAlias = tuple[str, int]
 LOWEST_PORT = 1025
 """Records with ports below are refused: nobody runs discovery there, and others' services are not to be poked."""
 
+_REMEMBERED = 16_384
+"""Texts of addresses whose meaning is kept."""
+
 _LAN = tuple(
     map(
         ip_network,
@@ -54,13 +57,13 @@ def scope_of(ip: IpAddress) -> Scope:
     return Scope.PUBLIC
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_REMEMBERED)
 def ip_of(text: str) -> IpAddress:
     """The address that a text is, 4-in-6 normalised."""
     return parse_ip(text)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_REMEMBERED)
 def scope_of_text(ip: str) -> Scope:
     """The same, for the text of an address."""
     return scope_of(parse_ip(ip))
@@ -76,7 +79,10 @@ _MAY_NAME = {
 
 def may_name(source: str, ip: str) -> bool:
     """Whether a node at `source` may tell of a node at `ip`, and be told: nobody far away names our near ones."""
-    return scope_of_text(ip) in _MAY_NAME[scope_of_text(source)]
+    named, by = scope_of_text(ip), scope_of_text(source)
+    if named is Scope.PUBLIC:
+        return by is not Scope.NOWHERE
+    return named in _MAY_NAME[by]
 
 
 @lru_cache(maxsize=2048)
@@ -95,14 +101,14 @@ def udp_address(enr: Enr, *, ipv4: bool = True, ipv6: bool = False, lan: bool = 
     return None
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_REMEMBERED)
 def bucket_subnet(ip: str) -> bytes:
     """/24 or /64: of which a bucket takes few."""
     packed = parse_ip(ip).packed
     return packed[:3] if len(packed) == 4 else packed[:8]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_REMEMBERED)
 def table_subnet(ip: str) -> bytes:
     """/24 or /48: of which the table takes few."""
     packed = parse_ip(ip).packed

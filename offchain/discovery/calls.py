@@ -14,7 +14,9 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TypeAlias
 
+from offchain.discovery import message as messages
 from offchain.discovery.message import (
+    Codec,
     FindNode,
     Message,
     Nodes,
@@ -26,7 +28,6 @@ from offchain.discovery.message import (
     TalkResponse,
     TopicNodes,
     TopicQuery,
-    encode,
 )
 from offchain.discovery.wire import PacketLayer, Remote
 from offchain.errors import ConnectionLost
@@ -126,8 +127,9 @@ class Timing:
 class Calls:
     """The requests of one node that are under way."""
 
-    def __init__(self, wire: PacketLayer, rng: Random) -> None:
+    def __init__(self, wire: PacketLayer, rng: Random, codec: Codec = messages) -> None:
         self._wire = wire
+        self._codec = codec
         self._rng = rng
         self._timing = Timing()
         self._calls: dict[bytes, Call] = {}
@@ -155,7 +157,7 @@ class Calls:
             raise Overloaded("the node stops")
         if len(self._calls) >= MAX_CALLS:
             raise Overloaded(f"{MAX_CALLS} requests are under way")
-        call = Call(remote, request, encode(request), done, retries)
+        call = Call(remote, request, self._codec.encode(request), done, retries)
         self._calls[request.request_id] = call
         self._send(call, now, again=False)
 
@@ -209,7 +211,10 @@ class Calls:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due. It may find nothing to do."""
-        return self._deadlines[0][0] if self._deadlines else float("inf")
+        deadlines, calls = self._deadlines, self._calls
+        while deadlines and deadlines[0][1] not in calls:
+            heappop(deadlines)
+        return deadlines[0][0] if deadlines else float("inf")
 
     def abandon(self, now: float) -> None:
         """Give up everything, and begin nothing more: the node stops."""

@@ -78,12 +78,16 @@ class Explorer:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due; also after anything that puts the first node into the table."""
-        due = [self._boot_pacer.due] if self._booting else []
-        if self._contacts.table and not self._in_company:
-            return 0.0
-        if self._in_company and not self._walking:
-            due.append(self._walk_pacer.due)
-        return min(due, default=float("inf"))
+        due = self._boot_pacer.due if self._booting else float("inf")
+        if self._in_company:
+            return due if self._walking else min(due, self._walk_pacer.due)
+        return 0.0 if self._contacts.table else due
+
+    def rest(self, due: float) -> None:
+        """Go on like a node that has had a full table for long: it walks again only then."""
+        self._booting = False
+        self._in_company = True
+        self._walk_pacer.rest(due)
 
     # Who looks for what
 
@@ -225,11 +229,11 @@ class Explorer:
 
     def _walk(self, now: float) -> None:
         self._walking = True
-        before = self._contacts.news
+        before = self._gains()
 
         def over(_: Lookup, then: float) -> None:
             self._walking = False
-            self._walk_pacer.done(then, news=self._contacts.news > before)
+            self._walk_pacer.done(then, news=self._gains() > before)
 
         to_self = self._walks % _OWN_NEIGHBOURHOOD == 0
         self._walks += 1
@@ -238,6 +242,10 @@ class Explorer:
         except Overloaded:
             self._walking = False
             self._walk_pacer.done(now, news=False)
+
+    def _gains(self) -> int:
+        """What walks are for: nodes not met before while somebody looks for some, else a fuller table."""
+        return self._contacts.news if self._wanted else self._contacts.table.live_count
 
 
 class _Search:

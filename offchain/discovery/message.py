@@ -21,8 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from offchain import rlp
 from offchain.errors import DecodeError
@@ -137,6 +138,14 @@ Message: TypeAlias = (
 )
 
 
+class Codec(Protocol):
+    """What turns messages into what the packet layer carries: this module, or in simulations nothing at all."""
+
+    def encode(self, message: Message) -> bytes: ...
+
+    def decode(self, data: bytes) -> Message: ...
+
+
 def encode(message: Message) -> bytes:
     """message-type || rlp(message-data). ValueError if the message breaks the rules that `decode` keeps."""
     if len(message.request_id) > MAX_REQUEST_ID:
@@ -199,8 +208,7 @@ def _decode_pong(rid: bytes, items: list[Item]) -> Pong:
     packed = rlp.as_bytes(items[2])
     if len(packed) not in (4, 16):
         raise MessageError(f"an IP address has 4 or 16 bytes, found {len(packed)}")
-    ip = IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
-    return Pong(rid, rlp.as_int(items[1]), ip, rlp.as_int(items[3], 2))
+    return Pong(rid, rlp.as_int(items[1]), _ip(packed), rlp.as_int(items[3], 2))
 
 
 def _decode_findnode(rid: bytes, items: list[Item]) -> FindNode:
@@ -249,6 +257,12 @@ _DECODERS: dict[int, tuple[int, int | None, Callable[[bytes, list[Item]], Messag
     9: (3, None, _decode_topicquery),
     10: (3, 2, _decode_topicnodes),
 }
+
+
+@lru_cache(maxsize=1024)
+def _ip(packed: bytes) -> IpAddress:
+    """Nearly always the same: our own."""
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def _join(kind: int, *encoded: bytes) -> bytes:

@@ -14,6 +14,7 @@ next deadline out. No socket, no clock: `service` gives it both. It is made of
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -28,6 +29,7 @@ from offchain.discovery.endpoint import OwnAddress
 from offchain.discovery.explore import Explorer
 from offchain.discovery.limits import InboundLimiter, Limits
 from offchain.discovery.message import (
+    Codec,
     FindNode,
     Message,
     MessageError,
@@ -75,8 +77,11 @@ class Node:
         seq: int = 1,
         admission: Admission | None = None,
         wire: Callable[[Enr, Callable[[NodeId], Enr | None]], PacketLayer] | None = None,
+        codec: Codec = messages,
     ) -> None:
         """`admission` decides whom we advertise, None is the default strategy; `wire` makes another packet layer.
+
+        `codec` makes what it carries of messages.
 
         ConfigError if a bootnode's record cannot be used.
         """
@@ -84,6 +89,7 @@ class Node:
         self.talk_handlers: dict[bytes, Callable[[NodeId, bytes], bytes]] = {}
         self.counts: Counter[str] = Counter()
         self._key = key
+        self._codec = codec
         entries: dict[str, Item] = {capability.KEY: capability.VERSION}
         self._record = Enr.create(key, seq, tcp=config.tcp, kinds=config.kinds, extra=entries)
         self._limiter = InboundLimiter(limits or Limits(), lan=config.lan)
@@ -97,7 +103,9 @@ class Node:
                 key, self._record, rng, self._limiter, self._known, protocol_id=config.protocol_id, access=access
             )
         self._wire.stats = self.counts
-        self.requests = Requests(self._wire, rng, self.counts, lan=config.lan, families=reached, access=access)
+        self.requests = Requests(
+            self._wire, rng, self.counts, lan=config.lan, families=reached, access=access, codec=codec
+        )
         self.contacts = Contacts(self.id, self.requests, rng, lan=config.lan)
         self.explorer = Explorer(
             self.id, self.requests, self.contacts, [_bootnode(text) for text in config.bootnodes], rng, self.counts
@@ -186,7 +194,7 @@ class Node:
             if own is not None:
                 own.called(now)
         try:
-            message = messages.decode(received.message)
+            message = self._codec.decode(received.message)
         except MessageError as error:
             self.counts["dropped_message"] += 1
             logger.debug("%s sent no message: %s", short(received.node_id), error)
@@ -220,10 +228,12 @@ class Node:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due."""
+        if not self._running:
+            return float("inf")
         return min(
-            *(own.next_deadline() for own in self._own_addresses.values()),
+            min([own.next_deadline() for own in self._own_addresses.values()], default=math.inf),
             self.requests.calls.next_deadline(),
-            self._next_sweep,
+            float("inf") if self._wire.idle else self._next_sweep,
             self.contacts.table.next_check(),
             self.explorer.next_deadline(),
             self.directory.next_deadline(),
@@ -268,7 +278,7 @@ class Node:
             self._answer(received, TalkResponse(request.request_id, response), now)
 
     def _answer(self, received: Received, message: Message, now: float) -> None:
-        self._wire.send_response(received.node_id, received.address, messages.encode(message), now)
+        self._wire.send_response(received.node_id, received.address, self._codec.encode(message), now)
 
     def _nodes_for(self, request: FindNode, source: UdpAddress) -> list[Nodes]:
         found = [self._record.raw] if 0 in request.distances else []

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from random import Random
 
+from offchain.discovery import message as messages
 from offchain.discovery.access import OPEN, Access
 from offchain.discovery.address import may_name, udp_address
 from offchain.discovery.calls import Answer, Calls, TopicAnswer
-from offchain.discovery.message import FindNode, Nodes, Ping, Pong, RegTopic, TalkRequest, TalkResponse, TopicQuery
+from offchain.discovery.message import (
+    Codec,
+    FindNode,
+    Nodes,
+    Ping,
+    Pong,
+    RegTopic,
+    TalkRequest,
+    TalkResponse,
+    TopicQuery,
+)
 from offchain.discovery.packet import MAX_FIRST_MESSAGE_SIZE
 from offchain.discovery.table import log_distance
 from offchain.discovery.topics.capability import speaks_topics
@@ -19,6 +31,20 @@ from offchain.types import NodeId, Topic, short
 
 MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
 """Bytes of the longest TALKREQ payload and protocol name together: it may have to go into a handshake packet."""
+
+
+def remember(count: int) -> None:
+    """Keep so many addresses of records: for a process that is many nodes, as a simulation is."""
+    global _remote  # noqa: PLW0603
+    _remote = lru_cache(maxsize=count)(_remote_of)
+
+
+def _remote_of(enr: Enr, ipv4: bool, ipv6: bool, lan: bool) -> Remote | None:
+    address = udp_address(enr, ipv4=ipv4, ipv6=ipv6, lan=lan)
+    return None if address is None else Remote(enr.node_id, enr.public, address)
+
+
+_remote = lru_cache(maxsize=2_048)(_remote_of)
 
 
 class Requests:
@@ -33,9 +59,10 @@ class Requests:
         lan: bool,
         families: Collection[int],
         access: Access = OPEN,
+        codec: Codec = messages,
     ) -> None:
         """`lan`: private and loopback addresses are used; `families`: of IP, that we can send to."""
-        self.calls = Calls(wire, rng)
+        self.calls = Calls(wire, rng, codec)
         self._wire = wire
         self._stats = stats
         self._lan = lan
@@ -45,10 +72,10 @@ class Requests:
 
     def remote(self, enr: Enr) -> Remote | None:
         """How to reach the node of a record; None if it names no address that we use, or we don't deal with it."""
-        address = udp_address(enr, ipv4=self._ipv4, ipv6=self._ipv6, lan=self._lan)
-        if address is None or not self._access.permits(enr.node_id, address[0]):
+        remote = _remote(enr, self._ipv4, self._ipv6, self._lan)
+        if remote is None or not self._access.permits(enr.node_id, remote.address[0]):
             return None
-        return Remote(enr.node_id, enr.public, address)
+        return remote
 
     def needed_remote(self, enr: Enr) -> Remote:
         """The same; ValueError if there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import ip_address
@@ -17,11 +18,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from offchain.config import DiscoveryConfig
-from offchain.discovery.address import Scope, UdpAddress, scope_of_text
+from offchain.discovery.address import Scope, UdpAddress, families, scope_of_text
 from offchain.discovery.calls import NoAnswer
 from offchain.discovery.limits import Limits
 from offchain.discovery.message import Pong
 from offchain.discovery.node import Node
+from offchain.discovery.packet import MAX_SIZE
 from offchain.discovery.store import NodeStore
 from offchain.discovery.topics.admission import Admission
 from offchain.enr import Enr
@@ -35,6 +37,12 @@ logger = logging.getLogger("offchain.discovery")
 MAX_CANDIDATES = 1_024
 """Records that wait for one reader of `candidates`; the oldest is lost, and comes again with its next record."""
 
+MAX_BATCH = 64
+"""Datagrams taken in at a time."""
+
+LARGEST_READ = MAX_SIZE + 1
+"""Bytes read of a datagram: of one that is larger than a packet, enough to see that it is."""
+
 FIRST_SAVE, SAVE_INTERVAL = 1.0, 30.0
 """Seconds until the nodes that answer are written down, and between two times; at first more often."""
 
@@ -44,7 +52,7 @@ MAX_REMEMBERED = 16_384
 T = TypeVar("T")
 
 
-class Discovery(asyncio.DatagramProtocol):
+class Discovery:
     """One discovery node on the network. An asynchronous context manager."""
 
     def __init__(
@@ -77,31 +85,23 @@ class Discovery(asyncio.DatagramProtocol):
         first = time.time_ns() // 1_000 if seq is None else seq
         self._node = Node(key, config, rng or SystemRandom(), limits=limits, seq=first, admission=admission)
         self._ipv6 = ":" in config.host
-        self._transport: asyncio.DatagramTransport | None = None
+        self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._store: NodeStore | None = None
         self._save_timer: asyncio.TimerHandle | None = None
         self._readers: set[_Reader] = set()
-        self._congested = False
         self.port = 0
         """The UDP port, once entered."""
 
     async def __aenter__(self) -> Discovery:
         self._loop = asyncio.get_running_loop()
-        self._closed = asyncio.Event()
-        try:
-            transport, _ = await self._loop.create_datagram_endpoint(
-                lambda: self, local_addr=(self._config.host, self._config.port)
-            )
-        except OSError as error:
-            where = f"{self._config.host} port {self._config.port}"
-            raise ConfigError(f"discovery cannot listen on {where}: {error.strerror or error}") from error
-        self._transport = transport
-        self.port = transport.get_extra_info("sockname")[1]
+        self._socket = self._bound_socket()
+        self.port = self._socket.getsockname()[1]
         advertised = self._advertised_ips()
         if not advertised:
             logger.info("the record names no address until ten nodes agree on what it is; set one if it is known")
         self._node.start(advertised, self.port, self._loop.time(), self._open_store())
+        self._loop.add_reader(self._socket, self._on_readable)
         self._pump()
         logger.info("discovery node %s listens on %s port %d", short(self._node.id), self._config.host, self.port)
         return self
@@ -109,16 +109,16 @@ class Discovery(asyncio.DatagramProtocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._transport is not None
+        assert self._socket is not None
         if self._timer is not None:
             self._timer.cancel()
-        self._transport.close()
-        self._transport = None
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
         self._close_store()
         self._node.stop(self._loop.time())
         for reader in self._readers:
             reader.close()
-        await self._closed.wait()
 
     # What programs ask
 
@@ -179,7 +179,7 @@ class Discovery(asyncio.DatagramProtocol):
         Endless: while somebody iterates, the node keeps looking, eagerly at first, and at most every 30 s once nothing
         new turns up. Whether to trust what is found is for the caller to decide.
         """
-        if self._transport is None:
+        if self._socket is None:
             raise ConnectionLost("the discovery node is not running")
         topic = topic_of(kind)
         contacts, directory = self._node.contacts, self._node.directory
@@ -217,36 +217,51 @@ class Discovery(asyncio.DatagramProtocol):
 
     # The socket and the clock
 
-    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        """Hand a datagram to the machine."""
-        source = (addr[0], addr[1]) if not self._ipv6 else (str(parse_ip(addr[0].partition("%")[0])), addr[1])
-        self._node.receive_datagram(data, source, self._loop.time())
+    def _bound_socket(self) -> socket.socket:
+        config = self._config
+        bound = socket.socket(socket.AF_INET6 if self._ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            bound.setblocking(False)
+            if self._ipv6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 4 not in families(config.host))
+            bound.bind((config.host, config.port))
+        except OSError as error:
+            bound.close()
+            where = f"{config.host} port {config.port}"
+            raise ConfigError(f"discovery cannot listen on {where}: {error.strerror or error}") from error
+        return bound
+
+    def _on_readable(self) -> None:
+        self._take_in()
         self._pump()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed, and its port free."""
-        self._closed.set()
-
-    def pause_writing(self) -> None:
-        """The socket takes no more: what is sent until it does is lost, as datagrams are."""
-        self._congested = True
-
-    def resume_writing(self) -> None:
-        """The socket takes datagrams again."""
-        self._congested = False
-
-    def error_received(self, exc: Exception) -> None:
-        """Somebody is not there (ICMP): their requests time out."""
-        logger.debug("the socket reports: %s", exc)
+    def _take_in(self) -> None:
+        """Hand the machine what has arrived. Not without end: others on this loop have their turn."""
+        assert self._socket is not None
+        receive, now = self._socket.recvfrom, self._loop.time()
+        for _ in range(MAX_BATCH):
+            try:
+                data, addr = receive(LARGEST_READ)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                logger.debug("the socket reports: %s", error)  # ICMP: somebody is not there; their requests time out
+                continue
+            source = (addr[0], addr[1]) if not self._ipv6 else (str(parse_ip(addr[0].partition("%")[0])), addr[1])
+            self._node.receive_datagram(data, source, now)
 
     def _pump(self) -> None:
         """Carry out what the machine decided. Call after every call into it."""
-        transport = self._transport
-        if transport is None:
+        if self._socket is None:
             return
+        send = self._socket.sendto
         for data, address in self._node.datagrams_to_send():
-            if not self._congested:
-                transport.sendto(data, self._socket_address(address))
+            try:
+                send(data, self._socket_address(address))
+            except (BlockingIOError, InterruptedError):
+                self._node.counts["dropped_congested"] += 1  # the socket takes no more: lost, as datagrams are
+            except OSError as error:
+                logger.debug("nothing can be sent to %s: %s", address[0], error)
         while (event := self._node.next_event()) is not None:
             for reader in self._readers:
                 reader.offer(event.enr)
@@ -262,6 +277,7 @@ class Discovery(asyncio.DatagramProtocol):
 
     def _on_timer(self) -> None:
         self._timer = None
+        self._take_in()  # an answer that has arrived is in time, however late we come to read it
         self._node.handle_timeouts(self._loop.time())
         self._pump()
 
@@ -322,7 +338,7 @@ class Discovery(asyncio.DatagramProtocol):
         return answer
 
     def _future(self) -> asyncio.Future[Any]:
-        if self._transport is None:
+        if self._socket is None:
             raise ConnectionLost("the discovery node is not running")
         return self._loop.create_future()
 

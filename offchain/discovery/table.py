@@ -15,9 +15,12 @@ asking; and at most 2 nodes of a /24 (or /64), the whole table at most 10 of a /
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from operator import itemgetter
 from random import Random
 
 from offchain.discovery.address import Scope, UdpAddress, bucket_subnet, scope_of_text, table_subnet
@@ -82,6 +85,13 @@ class _Bucket:
     subnets: Counter[bytes] = field(default_factory=Counter)
 
 
+@dataclass(slots=True)
+class _Classes:
+    new: list[Entry] = field(default_factory=list)
+    fast: list[Entry] = field(default_factory=list)
+    slow: list[Entry] = field(default_factory=list)
+
+
 class Table:
     """The nodes that one node knows."""
 
@@ -95,6 +105,17 @@ class Table:
         self._subnets: Counter[bytes] = Counter()
         self._next_fast = 0.0
         self._next_slow = 0.0
+        self._classes: _Classes | None = None
+        self._sorted_at = -1
+        self._numbers: list[int] = []
+        self._entries: list[Entry] = []
+        """Live nodes in the order of their ids, which are the numbers."""
+
+        self.pace = 1.0
+        """Checks are so many times as far apart as usual."""
+
+        self.changes = 0
+        """Counts what happens to the live nodes: one more, one less, a newer record."""
 
     # What is in it
 
@@ -132,11 +153,22 @@ class Table:
                 found += live
         return found
 
+    def live_at(self, center: bytes, distance: int) -> list[Entry]:
+        """The live nodes at a log distance (1 to 256) from any id: a range in the order of ids."""
+        if self._sorted_at != self.changes:
+            self._sorted_at = self.changes
+            live = [(int.from_bytes(entry.enr.node_id, "big"), entry) for entry in self._by_id.values() if entry.live]
+            live.sort(key=itemgetter(0))
+            self._numbers, self._entries = [number for number, _ in live], [entry for _, entry in live]
+        low = (int.from_bytes(center, "big") >> distance - 1 ^ 1) << distance - 1
+        begin = bisect_left(self._numbers, low)
+        return self._entries[begin : bisect_left(self._numbers, low + (1 << distance - 1), begin)]
+
     def closest(self, target: NodeId, count: int = BUCKET_SIZE, *, live_only: bool = True) -> list[Entry]:
         """The nodes closest to a target, closest first."""
         entries = [entry for entry in self._by_id.values() if entry.live or not live_only]
-        entries.sort(key=lambda entry: xor_distance(entry.node_id, target))
-        return entries[:count]
+        goal = int.from_bytes(target, "big")
+        return nsmallest(count, entries, key=lambda entry: int.from_bytes(entry.enr.node_id, "big") ^ goal)
 
     # What changes it
 
@@ -168,6 +200,7 @@ class Table:
             return False
         if address == entry.address:
             entry.enr = enr
+            self.changes += 1
             return True
         bucket = self._bucket_of(entry.node_id)
         self._remove(bucket, entry)
@@ -180,6 +213,10 @@ class Table:
         """The node answered."""
         entry = self._by_id.get(node_id)
         if entry is not None:
+            if not entry.live:
+                self.changes += 1
+            if not self._is_slow(entry):
+                self._classes = None
             entry.checks += 1
             entry.live = True
             entry.checking = False
@@ -189,6 +226,8 @@ class Table:
         entry = self._by_id.get(node_id)
         if entry is None:
             return
+        self._classes = None
+        self.changes += 1
         entry.checks //= 3
         entry.live = False
         entry.checking = False
@@ -221,18 +260,18 @@ class Table:
 
     def start_checks(self, now: float, room: int) -> list[Entry]:
         """The nodes to ping now, at most `room`; each is `checking` until `succeeded` or `failed` is called."""
-        idle = [entry for entry in self._by_id.values() if not entry.checking]
-        due = [entry for entry in idle if not entry.live and not entry.checks][: max(room, 0)]
+        classes = self._by_class()
+        due = [entry for entry in classes.new if not entry.checking][: max(room, 0)]
         for slow in (False, True):
             if now < (self._next_slow if slow else self._next_fast):
                 continue
             # Not to the beat: who knows the beat could answer then only.
-            delay = (SLOW_INTERVAL if slow else FAST_INTERVAL) * (0.5 + self._rng.random())
+            delay = (SLOW_INTERVAL if slow else FAST_INTERVAL) * self.pace * (0.5 + self._rng.random())
             if slow:
                 self._next_slow = now + delay
             else:
                 self._next_fast = now + delay
-            proven = [entry for entry in idle if entry.checks and self._is_slow(entry) is slow]
+            proven = [entry for entry in (classes.slow if slow else classes.fast) if not entry.checking]
             if proven and len(due) < room:
                 due.append(self._rng.choice(proven))
         for entry in due:
@@ -241,9 +280,20 @@ class Table:
 
     def next_check(self) -> float:
         """When `start_checks` is due, apart from new nodes, which are due at once."""
-        return min(self._next_fast, self._next_slow)
+        return min(self._next_fast, self._next_slow) if self._by_class().fast else self._next_slow
 
     # Inside
+
+    def _by_class(self) -> _Classes:
+        """The nodes by class; those that are being checked are in theirs."""
+        if self._classes is None:
+            classes = self._classes = _Classes()
+            for entry in self._by_id.values():
+                if entry.checks:
+                    (classes.slow if self._is_slow(entry) else classes.fast).append(entry)
+                elif not entry.live:
+                    classes.new.append(entry)
+        return self._classes
 
     @staticmethod
     def _is_slow(entry: Entry) -> bool:
@@ -272,6 +322,8 @@ class Table:
         bucket.entries.append(entry)
         bucket.replacements = [other for other in bucket.replacements if other.node_id != entry.node_id]
         self._by_id[entry.node_id] = entry
+        self._classes = None
+        self.changes += 1
         if self._limited(entry):
             bucket.subnets[bucket_subnet(entry.address[0])] += 1
             self._subnets[table_subnet(entry.address[0])] += 1
@@ -279,6 +331,8 @@ class Table:
     def _remove(self, bucket: _Bucket, entry: Entry) -> None:
         bucket.entries.remove(entry)
         del self._by_id[entry.node_id]
+        self._classes = None
+        self.changes += 1
         if self._limited(entry):
             _take_one(bucket.subnets, bucket_subnet(entry.address[0]))
             _take_one(self._subnets, table_subnet(entry.address[0]))

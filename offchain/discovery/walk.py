@@ -30,6 +30,12 @@ class Pacer:
             self._wait = min(max(self._wait * 2, self._start), self._ceiling)
         self.due = now + self._wait
 
+    def rest(self, due: float) -> None:
+        """As after many attempts that brought nothing new."""
+        self._attempts = self._eager + 1
+        self._wait = self._ceiling
+        self.due = due
+
     def hurry(self, now: float) -> None:
         """Something happened that makes the next attempt worthwhile at once."""
         self._attempts = 0

@@ -125,6 +125,9 @@ class PacketLayer(Protocol):
     record: Enr
     stats: Counter[str]
 
+    @property
+    def idle(self) -> bool: ...
+
     def send_request(self, remote: Remote, message: bytes, now: float, *, again: bool = False) -> bytes | None: ...
 
     def send_response(self, node_id: NodeId, address: UdpAddress, message: bytes, now: float) -> None: ...
@@ -469,6 +472,11 @@ class Wire:
             if outgoing.keys is not None:
                 # It said that it doesn't know the old keys; it may have taken the new ones, and answer under them.
                 self._sessions.remove(key)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held that `handle_timeouts` will forget."""
+        return not (self._sent or self._challenges or self._outgoing)
 
     def session(self, node_id: NodeId, address: UdpAddress, now: float) -> Session | None:
         """The session with a node at an address, if there is one."""

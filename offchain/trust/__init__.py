@@ -10,7 +10,7 @@ nodes        TrustedNodes: all of it as one object, following a chain
 
 from offchain.trust.explain import Explanation
 from offchain.trust.freshness import Freshness
-from offchain.trust.nodes import Resync, TrustedNodes
+from offchain.trust.nodes import Resync, StateChange, TrustedNodes
 from offchain.trust.policy import OwnNode, Policy
 from offchain.trust.trusted_set import TrustChange, TrustedNode, TrustedSet
 
@@ -20,6 +20,7 @@ __all__ = [
     "OwnNode",
     "Policy",
     "Resync",
+    "StateChange",
     "TrustChange",
     "TrustedNode",
     "TrustedNodes",

@@ -86,9 +86,10 @@ def explain(trust: TrustedSet, kind: Kind, node_id: NodeId, now: float) -> Expla
             steps.append(bad)
         decisive = decisive or bad or good
     state, age = trust.state(now), None if trust.proven_at is None else now - trust.proven_at
-    text = _proof(trust, state, age)
+    text = _proof(trust, state, age, now)
     steps.append(text)
-    if state in (Freshness.EXPIRED, Freshness.NEVER) and own is None:
+    shipped = trust.shipped is not None and now < trust.shipped.until
+    if (state is Freshness.EXPIRED or (state is Freshness.NEVER and not shipped)) and own is None:
         decisive = text
     return Explanation(
         trusted,
@@ -104,6 +105,11 @@ def explain(trust: TrustedSet, kind: Kind, node_id: NodeId, now: float) -> Expla
         age,
         said,
     )
+
+
+def worth(trust: TrustedSet, now: float) -> str:
+    """How far answers can be relied on, and why."""
+    return _proof(trust, trust.state(now), None if trust.proven_at is None else now - trust.proven_at, now)
 
 
 def _listing(facts: Facts, kind: Kind, node_id: NodeId) -> Listing | None:
@@ -193,7 +199,12 @@ def _curators(addresses: list[Address]) -> str:
     return f"curator {names[0]}" if len(names) == 1 else f"curators {', '.join(names)}"
 
 
-def _proof(trust: TrustedSet, state: Freshness, age: float | None) -> str:
+def _proof(trust: TrustedSet, state: Freshness, age: float | None, now: float) -> str:
+    if age is None and trust.shipped is not None:
+        text = f"from the snapshot that came with this software, of block {trust.shipped.block}"
+        if now < trust.shipped.until:
+            return f"{text}, {_age(now - trust.shipped.at)} old; {trust.alarm or 'nothing was proven yet'}"
+        return f"the snapshot that came with this software is {_age(now - trust.shipped.at)} old: too old to be used"
     if age is None:
         return trust.alarm or "nothing was proven yet, so only your own nodes are trusted"
     text = f"proven complete at block {trust.proven_block}, {_age(age)} ago"

@@ -18,7 +18,7 @@ class Freshness(Enum):
     TAMPERED = "TAMPERED"
     """Endpoints contradict their own proofs, or each other: frozen at what was proven last."""
     NEVER = "NEVER"
-    """Nothing was ever proven: only the user's own nodes."""
+    """Nothing was ever proven: what a snapshot in date says that came with the software, else only own nodes."""
 
 
 @dataclass(frozen=True, slots=True)

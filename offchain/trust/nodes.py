@@ -5,6 +5,8 @@ async with TrustedNodes(config, policy) as trusted:
         ...
     async for change in trusted.changes():
         ...
+    async for change in trusted.states():
+        ...
 """
 
 from __future__ import annotations
@@ -17,26 +19,33 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from offchain.chain.agreement import needed
+from offchain.chain.news import Progress, Update
 from offchain.chain.rpc import Rpc
-from offchain.chain.snapshot import Snapshot, collect
-from offchain.chain.watcher import Progress, Update, Watcher
+from offchain.chain.snapshot import Snapshot, SnapshotError, collect, decode, fold
+from offchain.chain.watcher import Watcher
 from offchain.config import ChainConfig
-from offchain.errors import ChainError, LocalError
+from offchain.errors import ChainError, ConfigError, LocalError
 from offchain.trust.explain import Explanation
 from offchain.trust.freshness import Freshness, Limits
 from offchain.trust.policy import Policy
-from offchain.trust.trusted_set import TrustChange, TrustedNode, TrustedSet
+from offchain.trust.trusted_set import Shipped, TrustChange, TrustedNode, TrustedSet
 from offchain.trust.voices import rule
 from offchain.types import Kind, NodeId
 
 log = logging.getLogger("offchain.trust")
 
+T = TypeVar("T")
+
 MAX_WAITING: Final = 10_000
 """Changes that wait for one consumer. When there are more, all are replaced by one Resync."""
+
+MAX_STATES: Final = 100
+"""Changes of state that wait for one consumer; when there are more the oldest goes, since a newer one says more."""
 
 SHORTEST_SLEEP: Final = 0.05
 
@@ -51,9 +60,20 @@ class Resync:
     version: int
 
 
+class StateChange(NamedTuple):
+    """What the answers are worth changed."""
+
+    before: Freshness
+    after: Freshness
+    reason: str
+    """One sentence for people."""
+    seen_at: float
+    """Unix time."""
+
+
 @dataclass(slots=True)
-class _Consumer:
-    waiting: deque[TrustChange | Resync] = field(default_factory=deque)
+class _Consumer(Generic[T]):
+    waiting: deque[T] = field(default_factory=deque)
     event: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -76,7 +96,10 @@ class TrustedNodes:
         self._progress_to = progress
         self._watcher: Watcher | None = None
         self._task: asyncio.Task[None] | None = None
-        self._consumers: list[_Consumer] = []
+        self._consumers: list[_Consumer[TrustChange | Resync]] = []
+        self._state_consumers: list[_Consumer[StateChange]] = []
+        self._told = self.trusted_set.state()
+        """The state that was told last."""
         self._news = asyncio.Event()
         self._wakes_at = math.inf
         self._earlier = asyncio.Event()
@@ -91,6 +114,8 @@ class TrustedNodes:
             self.config, self._deliver, progress=self._note_progress, clock=self._clock, rpc=self._rpc
         )
         try:
+            if self.config.snapshot is not None and self._watcher.base_header() is None:
+                self.trusted_set.ship(_read_shipped(self.config, self.config.snapshot))
             self._watcher.restore()
         except BaseException:
             self._watcher.close()
@@ -153,6 +178,7 @@ class TrustedNodes:
         now = self.trusted_set
         trial.adopted, trial.head, trial.block = now.adopted, now.head, now.block
         trial.proven_at, trial.proven_block, trial.alarm = now.proven_at, now.proven_block, now.alarm
+        trial.shipped = now.shipped
         trial.set_policy(self.policy)
         return trial.set_policy(policy)
 
@@ -168,6 +194,7 @@ class TrustedNodes:
             "finality": self.config.finality,
             "provenBlock": trust.proven_block,
             "provenAt": trust.proven_at,
+            "shippedBlock": trust.shipped.block if trust.shipped else None,
             "provenAge": None if trust.proven_at is None else max(self._clock() - trust.proven_at, 0.0),
             "version": trust.version,
             "trusted": {str(kind): trust.count(kind) for kind in sorted(set(adopted.all_kinds().values()))},
@@ -230,8 +257,17 @@ class TrustedNodes:
 
         Ends with the error that stopped the following, if a person must see to one (StorageError).
         """
-        consumer = _Consumer()
-        self._consumers.append(consumer)
+        async for change in self._consume(self._consumers):
+            yield change
+
+    async def states(self) -> AsyncIterator[StateChange]:
+        """Every change of `state` from now on, in order, and when time is what changes it. Ends as `changes` does."""
+        async for change in self._consume(self._state_consumers):
+            yield change
+
+    async def _consume(self, among: list[_Consumer[T]]) -> AsyncIterator[T]:
+        consumer = _Consumer[T]()
+        among.append(consumer)
         try:
             while True:
                 while consumer.waiting:
@@ -240,7 +276,7 @@ class TrustedNodes:
                 consumer.event.clear()
                 await consumer.event.wait()
         finally:
-            self._consumers.remove(consumer)
+            among.remove(consumer)
 
     async def wait_for(self, condition: Callable[[TrustedNodes], bool], seconds: float) -> None:
         """Return once the condition holds; it is looked at after every change. TimeoutError if it does not in time."""
@@ -295,6 +331,7 @@ class TrustedNodes:
 
     def _publish(self, changes: Sequence[TrustChange]) -> None:
         self._news.set()
+        self._tell_state()
         if self.trusted_set.next_deadline() < self._wakes_at:
             self._earlier.set()
         if not changes:
@@ -307,14 +344,39 @@ class TrustedNodes:
                 consumer.waiting.extend(changes)
             consumer.event.set()
 
+    def _tell_state(self) -> None:
+        before, after = self._told, self.trusted_set.state()
+        if before is after:
+            return
+        self._told = after
+        log.info("trust was %s and is %s", before.value, after.value)
+        for consumer in self._state_consumers:
+            if len(consumer.waiting) == MAX_STATES:
+                consumer.waiting.popleft()
+            consumer.waiting.append(StateChange(before, after, self.trusted_set.worth(), self._clock()))
+            consumer.event.set()
+
     def _wake(self) -> None:
         self._news.set()
-        for consumer in self._consumers:
-            consumer.event.set()
+        for event in [each.event for each in self._consumers] + [each.event for each in self._state_consumers]:
+            event.set()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _read_shipped(config: ChainConfig, path: Path) -> Shipped:
+    """The facts in a snapshot file; ConfigError if it is of no use."""
+    try:
+        snapshot = decode(path.read_bytes())
+        ledger = fold(snapshot, config)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except SnapshotError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    ledger.proven(snapshot.block, snapshot.block)
+    return Shipped(ledger.base, snapshot.block, float(snapshot.time), snapshot.time + config.snapshot_for)
 
 
 def _first(error: Exception) -> Exception:

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,31 @@ def save_policy(path: Path, policy: Policy) -> None:
             raise
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def edit_policy(path: Path, default: Policy, change: Callable[[Policy], Policy]) -> Policy:
+    """Change the policy as it is in the file now, and nobody else meanwhile; the new one. What it was when the user
+    looked does not matter, so of two edits at the same instant none is lost. Errors as of `load_policy`, `save_policy`.
+    """
+    with _locked(path):
+        policy = load_policy(path, default)
+        changed = change(policy)
+        if changed != policy:
+            save_policy(path, changed)
+        return changed
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Be the only one who edits. A file of its own is locked, since the policy's is replaced; dying lets go of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock").open("a")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _hex(text: str, size: int) -> bytes:

@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 from offchain.chain.events import VerdictStatus
 from offchain.chain.facts import Facts, Listing, Verdict
 from offchain.chain.ledger import EVERYTHING, Touched
-from offchain.chain.watcher import Update
-from offchain.trust.explain import Explanation, explain
+from offchain.chain.news import Update
+from offchain.trust.explain import Explanation, explain, worth
 from offchain.trust.freshness import Freshness, Limits, freshness
 from offchain.trust.policy import OwnNode, Policy
 from offchain.types import Kind, KindId, NodeAddress, NodeId, ProviderId, node_address
@@ -60,6 +60,18 @@ class TrustedNode:
     """The user's entry, if it is an own node."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """Facts that came with the software, believed as far as the software is, until something is proven."""
+
+    facts: Facts
+    block: int
+    at: float
+    """Unix time of that block."""
+    until: float
+    """Unix time from which they are too old."""
+
+
 class TrustedSet:
     """The user's view of the chain. A fold: each step returns what it changed."""
 
@@ -73,6 +85,7 @@ class TrustedSet:
         self.proven_at: float | None = None
         self.proven_block: int | None = None
         self.alarm: str | None = None
+        self.shipped: Shipped | None = None
         self._limits = limits or Limits()
         self._clock = clock
         self._until: dict[Kind, dict[NodeId, float]] = {}
@@ -103,6 +116,10 @@ class TrustedSet:
     def explain(self, kind: Kind, node_id: NodeId) -> Explanation:
         """The whole chain of reasons."""
         return explain(self, kind, node_id, self._clock())
+
+    def worth(self) -> str:
+        """One sentence: how far the answers can be relied on, and why."""
+        return worth(self, self._clock())
 
     def state(self, now: float | None = None) -> Freshness:
         """How much the answers are worth."""
@@ -182,8 +199,11 @@ class TrustedSet:
         self.proven_at = update.proven.at if update.proven else None
         self.proven_block = update.proven.block if update.proven else None
         self.alarm = update.alarm
-        self._set_service()
         touched = update.touched
+        if self.shipped is not None:
+            touched = EVERYTHING
+            self._see_shipped(update)
+        self._set_service()
         if update.settled and self._withheld:
             self._withheld.clear()
             touched = EVERYTHING
@@ -192,6 +212,15 @@ class TrustedSet:
             return self._take(touched, now, wanted)
         finally:
             self._retreating = False
+
+    def _see_shipped(self, update: Update) -> None:
+        """What is proven replaces what was shipped; before that, the head may already say who was removed since."""
+        if update.proven is not None:
+            self.shipped = None
+        elif self.shipped is not None:
+            self.adopted = self.shipped.facts
+            if update.block < self.shipped.block:
+                self.head = self.shipped.facts
 
     def _take(self, touched: Touched, now: float, wanted: bool) -> list[TrustChange]:
         if now >= self._content_deadline or self._serves(now) != self._served:
@@ -206,6 +235,12 @@ class TrustedSet:
                 each.node_id for each in self.adopted.all_listings() if each.origin.provider in touched.providers
             )
         return self._reconsider(nodes, now) if nodes else []
+
+    def ship(self, shipped: Shipped) -> None:
+        """Believe these facts until something is proven."""
+        self.shipped = shipped
+        self.adopted = self.head = shipped.facts
+        self._rebuild(self._clock(), block=False)
 
     def set_policy(self, policy: Policy) -> list[TrustChange]:
         """Let the user see the same facts differently."""
@@ -408,12 +443,16 @@ class TrustedSet:
         return now < self._serves_until
 
     def _set_service(self) -> None:
-        self._serves_until = NOT_TRUSTED if self.proven_at is None else self.proven_at + self._limits.keep_for
+        if self.proven_at is not None:
+            self._serves_until = self.proven_at + self._limits.keep_for
+        else:
+            self._serves_until = NOT_TRUSTED if self.shipped is None else self.shipped.until
 
     def _proof_deadline(self) -> float:
         """When the age of the proof changes something next."""
         if self.proven_at is None:
-            return FOREVER
+            until = FOREVER if self.shipped is None else self.shipped.until
+            return until if until > self._advanced_at else FOREVER
         ends = (self.proven_at + self._limits.fresh_for, self.proven_at + self._limits.keep_for)
         return min((end for end in ends if end > self._advanced_at), default=FOREVER)
 

@@ -5,4 +5,5 @@ bloom      filters over topics
 cipher     what is inside an envelope, to a shared key or to a public key
 protocol   shh/6: status, envelopes both ways, requirements, confirmations
 mail       history requests and their answers
+sealed     answers that only who asked can read
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from brownie import accounts, chain, web3
+from brownie._config import CONFIG
 
 from scripts import anvil, deploy
 from tests.support import immutables
@@ -11,6 +12,10 @@ from tests.support.registry import DAY, MAILSERVERS, ZERO_ADDRESS, addresses, po
 
 anvil.install(web3)
 immutables.install()
+
+# With coverage every transaction is traced, and these would take hours. What they reach the others reach too.
+TOO_LONG = ["node_registry/test_stateful.py", "curation/test_stateful.py", "curation/test_contest.py", "test_gas.py"]
+collect_ignore = [*TOO_LONG, "scripts"] if CONFIG.argv.get("coverage") else []
 
 PEOPLE = ("guardian", "admin", "operator", "stranger", "newcomer", "rival", "curator")
 

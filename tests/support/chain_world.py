@@ -32,26 +32,17 @@ class Unavailable(Exception):
 class World:
     """The chain. Methods are synchronous: call them with asyncio.to_thread while nodes run."""
 
-    def __init__(self):
-        anvil = find_anvil()
+    def __init__(self, state=None, slots=1):
+        """`state` is a file in which the chain outlives `stop`; two epochs of `slots` blocks are not final."""
+        self._command = find_anvil()
         if not all((BUILD / f"{name}.json").exists() for name in ("NodeRegistry", "OwnerCurator")):
             raise Unavailable("the contracts are not compiled; run: brownie compile")
+        self._state, self._slots = state, slots
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [
-            anvil,
-            "--port",
-            str(self.port),
-            "--silent",
-            "--slots-in-an-epoch",
-            "1",
-            "--block-base-fee-per-gas",
-            "0",
-        ]
-        self._anvil = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.web3 = Web3(HTTPProvider(self.url, request_kwargs={"timeout": 10}))
+        self.start()
         try:
-            self._wait_for_chain()
             self.owner, self.stranger, *self.operators = self.web3.eth.accounts
             self.registry, self.registry_block = self._deploy("NodeRegistry", self.owner)
             self.curator, self.curator_block = self._deploy("OwnerCurator", self.owner)
@@ -59,10 +50,25 @@ class World:
             self.close()
             raise
 
-    def close(self):
-        """End the chain."""
+    def start(self, *, another=False):
+        """Begin, or go on with the chain that the state file holds; or with another one in its place."""
+        command = [self._command, "--port", str(self.port), "--silent", "--block-base-fee-per-gas", "0"]
+        command += ["--slots-in-an-epoch", str(self._slots)]
+        if self._state is not None and not another:
+            command += ["--state", str(self._state), "--preserve-historical-states"]
+        self._anvil = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            self._wait_for_chain()
+        except BaseException:
+            self.close()
+            raise
+
+    def stop(self):
+        """End the process; with a state file the chain can go on."""
         self._anvil.terminate()
-        self._anvil.wait(10)
+        self._anvil.wait(60)
+
+    close = stop
 
     def config(self, folder, **changes):
         """How a node follows this chain."""
@@ -121,9 +127,27 @@ class World:
         """The curator's verdict on a provider; the block it was given in."""
         return self._send(self.curator.functions.setVerdict(provider, MAILSERVER_KIND, status, 0), self.owner)
 
+    def vouched(self, provider, block="latest"):
+        """The addresses of the nodes that a provider lists, if the curator accepts it, by the contracts' own views."""
+        verdict = self.curator.functions.verdict(provider, MAILSERVER_KIND).call(block_identifier=block)
+        if verdict[0] != ACCEPTED:
+            return set()
+        call = self.registry.functions.nodesOf(provider, MAILSERVER_KIND, "0x" + "00" * 20, 100)
+        return {bytes.fromhex(address[2:]) for address in call.call(block_identifier=block)[0]}
+
+    def reorganise(self, depth):
+        """Replace the last blocks by empty ones. No `removed` logs are sent."""
+        self.rpc("anvil_reorg", depth, [])
+
+    def rpc(self, method, *params):
+        """The answer to a call of the chain's own."""
+        answer = self.web3.provider.make_request(method, list(params))
+        assert "error" not in answer, answer
+        return answer["result"]
+
     def mine(self, blocks):
         """Let blocks pass, so that what was done becomes final."""
-        self.web3.provider.make_request("anvil_mine", [hex(blocks)])
+        self.rpc("anvil_mine", hex(blocks))
 
     def _deploy(self, name, *arguments):
         built = json.loads((BUILD / f"{name}.json").read_text())

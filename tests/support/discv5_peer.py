@@ -22,12 +22,16 @@ def available() -> bool:
 
 
 class Discv5Peer:
-    """A @chainsafe/discv5 node in a process of its own. An asynchronous context manager."""
+    """@chainsafe/discv5 nodes, one or more, in a process of their own. An asynchronous context manager."""
+
+    def __init__(self, count: int = 1) -> None:
+        self._count = count
 
     async def __aenter__(self) -> Discv5Peer:
         self._process = await asyncio.create_subprocess_exec(
             "node",
             str(PROGRAM),
+            str(self._count),
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -36,6 +40,7 @@ class Discv5Peer:
         self._ids = itertools.count(1)
         first = await self._line()
         self.record = Enr.parse(first["enr"])
+        self.records = [Enr.parse(text) for text in first["enrs"]]
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -49,7 +54,7 @@ class Discv5Peer:
             await self._process.wait()
 
     async def do(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Carry out a command; its result. RuntimeError with what the program says went wrong."""
+        """Carry out a command, of node number `node` if given; its result. RuntimeError with what went wrong."""
         assert self._process.stdin is not None
         number = next(self._ids)
         self._process.stdin.write(json.dumps({"id": number, "do": name, **arguments}).encode() + b"\n")

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import ClientError, ClientSession, WSMsgType, web
@@ -10,7 +11,19 @@ from aiohttp import ClientError, ClientSession, WSMsgType, web
 HUGE = 80 * 1024 * 1024
 """Bytes of a huge answer: more than the product reads."""
 
-FAULTS = ("omit", "alter", "repeat", "reorder", "delay", "limit", "hang", "huge", "bomb", "break", "page", "nothing")
+FAULTS = (
+    *("omit", "alter", "repeat", "reorder", "delay", "limit", "hang", "huge", "bomb", "break", "page", "nothing"),
+    *("drip", "redirect", "deep", "twice", "number", "escape", "flood"),
+)
+
+
+ODD = {
+    "deep": '{"jsonrpc":"2.0","id":1,"more":' + "[" * 100_000 + "]" * 100_000 + ',"result":null}',
+    "twice": '{"jsonrpc":"2.0","id":1,"result":"0x1","result":{"number":"0x1"},"id":2,"error":null}',
+    "number": '{"jsonrpc":"2.0","id":1' + "0" * 5_000 + ',"result":"0x' + "f" * 1_000_000 + '"}',
+    "escape": '{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"\\u001b[2J' + "z" * 1_000_000 + '"}}',
+}
+"""Answers that are JSON, and odd."""
 
 
 class EndpointProxy:
@@ -21,6 +34,7 @@ class EndpointProxy:
         self.fault = None
         self.url = self.websocket = ""
         self.requests = 0
+        self.methods = Counter()
         self._sockets = set()
 
     @asynccontextmanager
@@ -48,6 +62,7 @@ class EndpointProxy:
     async def _post(self, request):
         self.requests += 1
         call = json.loads(await request.read())
+        self.methods.update([each["method"] for each in (call if isinstance(call, list) else [call])])
         fault = self.fault
         if fault == "hang":
             await asyncio.sleep(60)
@@ -64,6 +79,12 @@ class EndpointProxy:
             return web.Response(body=packed, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
         if fault in ("huge", "break"):
             return await self._pour(request, fault)
+        if fault == "drip":
+            return await self._drip(request)
+        if fault == "redirect":
+            raise web.HTTPTemporaryRedirect(self.upstream)
+        if fault in ODD:
+            return web.Response(text=ODD[fault], content_type="application/json")
         try:
             async with self._client.post(self.upstream, json=call) as answer:
                 document = await answer.json()
@@ -86,9 +107,30 @@ class EndpointProxy:
                 await response.write(b" " * 2**20)
         return response
 
+    @staticmethod
+    async def _drip(request):
+        """An answer that would take a day."""
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            for _ in range(86_400):
+                await response.write(b" ")
+                await asyncio.sleep(0.1)
+        return response
+
+    @staticmethod
+    async def _flood(socket):
+        """Messages without an end, none of them a head."""
+        with suppress(ConnectionError):
+            for number in range(1_000_000):
+                await socket.send_str(f'{{"jsonrpc": "2.0", "id": {number}}}')
+        return socket
+
     async def _subscribe(self, request):
         down = web.WebSocketResponse()
         await down.prepare(request)
+        if self.fault == "flood":
+            return await self._flood(down)
         self._sockets.add(down)
         try:
             async with self._client.ws_connect(self.upstream.replace("http", "ws")) as up:

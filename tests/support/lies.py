@@ -226,12 +226,18 @@ class ForgesTheHead(_Forger):
 
 
 class ForgesHistory(_Forger):
+    salt = 99
+
     def forge(self):
         chain = FakeChain.started(self.chain.depth)
-        chain.salt = 99
+        chain.salt = self.salt
         chain.mine(nodes_added(1, node_ids(666)))
         chain.pass_blocks(len(self.chain.blocks))
         return chain
+
+
+class ForgesAnotherHistory(ForgesHistory):
+    salt = 98
 
 
 class WrongChain(Liar):
@@ -434,7 +440,7 @@ class Scene:
         """Who is trusted."""
         return {node.node_id for node in trusted.nodes(MAILSERVER)}
 
-    async def settle(self, trusted, seconds=5.0):
+    async def settle(self, trusted, seconds=60.0):
         """Until all is taken in; time passes quickly meanwhile, and at last blocks come.
 
         At no moment may a node be trusted that no final block lists, of those since all was taken in last.

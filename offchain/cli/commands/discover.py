@@ -32,12 +32,11 @@ def discover(
     bootnodes: tuple[str, ...],
     **chain: object,
 ) -> None:
-    """Look for nodes of KIND on the discovery network, and print each that is found.
+    """Look for nodes of KIND, and say of each whether it is trusted, and why.
 
-    Says of each how it was found: by its topic, by the kinds in its record, or by its id, which the registry gave; and
-    whether it is trusted, and why. Without a registry ([chain], or --network) nobody is asked for trust. Nothing is
-    connected to. Ends with 0 if nodes were found that can be used, 3 if none of those found is trusted, 1 if none was
-    found.
+    Says also how it was found: by its topic, by the kinds in its record, or by its id, which the registry gave. Without
+    a registry ([chain], or --network) nobody is asked for trust. Nothing is connected to. Ends with 0 if nodes were
+    found that can be used, 3 if none of those found is trusted, 1 if none was found.
     """
     from offchain.cli.discovering import discover as search
     from offchain.cli.knowledge import parsed_kind

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from offchain.cli.options import F, chain_options, overrides
 from offchain.cli.output import table
 from offchain.cli.settings import Settings
 from offchain.types import MAILSERVER, ProviderId
+
+if TYPE_CHECKING:
+    from offchain.trust.policy import Policy
 
 provider_argument = click.argument("provider", type=click.IntRange(1, 2**24 - 1))
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
@@ -125,13 +129,17 @@ def use(names: tuple[str, ...], threshold: int | None, dry_run: bool, kind: str,
 
     state, settings, policy = _open(chain)
     known = {name: contract.address for name, contract in settings.deployment().curators.items()}
-    changed = use_curators(policy, names, known, threshold)
+
+    def edit(now: Policy) -> Policy:
+        return use_curators(now, names, known, threshold)
+
+    changed = edit(policy)
     said: dict[str, object] = {
         "curators": ["0x" + curator.hex() for curator in changed.curators],
         "threshold": changed.threshold,
         "rule": rule(changed),
     }
-    _change(state, settings, (policy, changed), dry_run, kind, wait, said, rule(changed))
+    _change(state, settings, (policy, edit), dry_run, kind, wait, said, rule(changed))
 
 
 @click.group()
@@ -151,8 +159,8 @@ def add(node: str, kind: str, label: str, **chain: object) -> None:
     from offchain.cli.policy_edits import add_own
 
     state, settings, policy = _open(chain)
-    changed, added = add_own(policy, node, kind, label)
-    _save(settings, changed)
+    added = add_own(policy, node, kind, label)[1]
+    changed = _edit(settings, lambda now: add_own(now, node, kind, label)[0])
     state.output.answer(
         {"changed": changed != policy, **_own_document(added)},
         f"{_name(added)} is one of your own {added.kind} nodes now",
@@ -168,8 +176,8 @@ def remove(node: str, **chain: object) -> None:
     from offchain.cli.policy_edits import remove_own
 
     state, settings, policy = _open(chain)
-    changed, removed = remove_own(policy, node)
-    _save(settings, changed)
+    removed = remove_own(policy, node)[1]
+    _edit(settings, lambda now: remove_own(now, node)[0])
     state.output.answer({"changed": True, **_own_document(removed)}, f"{_name(removed)} is none of your own nodes now")
 
 
@@ -188,30 +196,34 @@ def _switch(action: str, provider: int, dry_run: bool, kind: str, wait: float, c
     from offchain.cli.policy_edits import edit_provider
 
     state, settings, policy = _open(chain)
-    changed = edit_provider(policy, action, ProviderId(provider))
     said: dict[str, object] = {"action": action, "provider": provider}
-    _change(state, settings, (policy, changed), dry_run, kind, wait, said, f"{action} provider {provider}")
+
+    def edit(now: Policy) -> Policy:
+        return edit_provider(now, action, ProviderId(provider))
+
+    _change(state, settings, (policy, edit), dry_run, kind, wait, said, f"{action} provider {provider}")
 
 
 def _change(
     state: State,
     settings: Settings,
-    policies: tuple[Any, Any],
+    change: tuple[Policy, Callable[[Policy], Policy]],
     dry_run: bool,
     kind: str,
     wait: float,
     said: dict[str, object],
     text: str,
 ) -> None:
-    """Replace a policy by another: preview, ask if it would leave nothing, write, say what was done."""
+    """Edit the policy that was read: preview, ask if it would leave nothing, write, say what was done."""
     from offchain.cli.knowledge import parsed_kind, preview
 
-    policy, changed = policies
+    policy, edit = change
+    changed = edit(policy)
     seen = preview(settings, state.output, wait, parsed_kind(kind), changed)
     if not dry_run and changed != policy:
         if seen.empties:
             state.confirm(f"No {kind} node would be left. Go on?")
-        _save(settings, changed)
+        _edit(settings, edit)
     document: dict[str, object] = {
         **said,
         "kind": kind,
@@ -236,10 +248,12 @@ def _open(chain: dict[str, object]) -> tuple[State, Settings, Any]:
     return state, settings, read_policy(settings)
 
 
-def _save(settings: Settings, policy: Any) -> None:
-    from offchain.trust.policy_file import save_policy
+def _edit(settings: Settings, change: Any) -> Any:
+    """Change the policy in the file as it is by now: the user may have thought for long."""
+    from offchain.node.policy_watch import default_policy
+    from offchain.trust.policy_file import edit_policy
 
-    save_policy(settings.policy_path, policy)
+    return edit_policy(settings.policy_path, default_policy(settings.chain()), change)
 
 
 def _own_document(node: Any) -> dict[str, object]:

@@ -143,7 +143,11 @@ async def the_challenge(scene: Scene) -> None:
         f"{tallies.remove:,} tokens to remove it, {tallies.keep:,} to keep it",
     )
     pool = await scene.pool_now()
-    report.check(f"{server} is still in the pool", scene.players[server].node_id in pool, scene.names(sorted(pool)))
+    report.check(
+        f"{server} is still in the pool",
+        scene.players[server].node_id in pool,
+        ", ".join(sorted(map(scene.name, pool))),
+    )
 
 
 async def the_removal(scene: Scene) -> None:
@@ -172,7 +176,7 @@ async def the_removal(scene: Scene) -> None:
         if event.get("event") == "pool" and event["what"] == "dropped"
     }
     pool = await scene.pool_now()
-    report.check("the others stayed", pool == others and left == {node_id}, scene.names(sorted(pool)))
+    report.check("the others stayed", pool == others and left == {node_id}, ", ".join(sorted(map(scene.name, pool))))
     await scene.fetch_from_others("its history again", {node_id})
 
 

@@ -1,7 +1,7 @@
 """Nodes that work together to hide honest servers: whatever they are asked, they name each other.
 
 They advertise themselves under the topic like servers, admit everybody in word and nobody in deed, answer TOPICQUERY
-and FINDNODE with their own kind only, and otherwise behave.
+and FINDNODE with their own kind only, hint at their own kind only, and otherwise behave.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from random import Random
 
 from offchain.discovery.address import UdpAddress
 from offchain.discovery.node import Node
-from offchain.discovery.table import Entry, Table, log_distance
+from offchain.discovery.sim.space import Space
+from offchain.discovery.table import BUCKET_SIZE, Entry, Table
 from offchain.discovery.topics.admission import LIFETIME, SharedAdmission
 from offchain.discovery.topics.registrar import MAX_RETURNED, Confirmation, Registrar
 from offchain.enr import Enr
@@ -25,6 +26,7 @@ class Ring:
         self.members: list[Node] = []
         self.ids: set[NodeId] = set()
         self.rng = rng
+        self._space = Space([])
 
     def corrupt(self, node: Node) -> None:
         """Have a node, which has not started, belong to the ring."""
@@ -36,6 +38,13 @@ class Ring:
     def some(self, count: int) -> list[Enr]:
         """Records of a few."""
         return [node.record for node in self.rng.sample(self.members, min(count, len(self.members)))]
+
+    @property
+    def space(self) -> Space:
+        """The members by id."""
+        if len(self._space) != len(self.members):
+            self._space = Space(self.members)
+        return self._space
 
 
 class _HostileRegistrar(Registrar):
@@ -59,9 +68,14 @@ class _HostileTable(Table):
         self._ring = ring
 
     def at_distances(self, distances: Iterable[int]) -> list[Entry]:
-        wanted = set(distances)
-        return [
-            Entry(enr, (str(enr.ip), enr.udp or 0), inbound=False, live=True)
-            for enr in self._ring.some(200)
-            if log_distance(self._own, enr.node_id) in wanted
-        ]
+        space, rng = self._ring.space, self._ring.rng
+        nodes = [node for distance in distances for node in space.sample(self._own, distance, BUCKET_SIZE, rng)]
+        return [_entry(node.record) for node in nodes]
+
+    def live_at(self, center: bytes, distance: int) -> list[Entry]:
+        nodes = self._ring.space.sample(center, distance, 1, self._ring.rng)
+        return [_entry(node.record) for node in nodes]
+
+
+def _entry(enr: Enr) -> Entry:
+    return Entry(enr, (str(enr.ip), enr.udp or 0), inbound=False, live=True)

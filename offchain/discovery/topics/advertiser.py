@@ -24,6 +24,9 @@ K_REGISTER = 5
 MAX_ASKING = 16
 """Requests under way."""
 
+ENOUGH_ASKING = MAX_ASKING // 2
+"""Once there were as many as may be, no others are begun before there are so few."""
+
 MAX_TRIES = 10
 MAX_WAITED = 1.5
 """Lifetimes to wait for one registrar."""
@@ -35,6 +38,9 @@ MAX_TICKET = 400
 """Bytes of a ticket that still fits into a handshake packet with the rest of REGTOPIC."""
 
 RENEW_AT = 0.9
+LOOK_INTERVAL = 10.0
+"""Seconds after which buckets with too few registrars are looked through again, if nothing happens before."""
+
 JITTER = 1.0
 """Seconds after the wait at which the ticket is used, at most: it is good for five."""
 
@@ -78,14 +84,30 @@ class Ask:
 class Advertiser:
     """One topic's."""
 
-    def __init__(self, table: ServiceTable, exclusions: Exclusions, rng: Random, *, lifetime: float = LIFETIME) -> None:
-        """The table is filled by the caller; call `next_asks` after that."""
+    def __init__(
+        self,
+        table: ServiceTable,
+        exclusions: Exclusions,
+        rng: Random,
+        *,
+        lifetime: float = LIFETIME,
+        registrars: int = K_REGISTER,
+    ) -> None:
+        """The table is filled by the caller; call `next_asks` after that. `registrars` are sought in each bucket."""
         self.table = table
         self._exclusions = exclusions
         self._rng = rng
         self._lifetime = lifetime
+        self._registrars = registrars
         self._registrations: dict[NodeId, Registration] = {}
         self._asking = 0
+        self._seen_changes = -1
+        self._was_full = False
+        self._due: float | None = None
+        """When the first registration is due, if known."""
+
+        self._look_at = 0.0
+        """Until then, and while the table gets no new nodes, there is nothing to ask."""
 
     @property
     def active(self) -> int:
@@ -99,29 +121,39 @@ class Advertiser:
 
     def next_asks(self, now: float) -> list[Ask]:
         """Whom to ask now; each must be reported with `answered` or `failed`."""
+        if now < self._look_at and self.table.changes == self._seen_changes:
+            return []
+        if self._must_wait():
+            return []
+        self._seen_changes = self.table.changes
+        self._due = None
         asks: list[Ask] = []
-        self._expire(now)
-        for registration in self._registrations.values():
-            if self._asking >= MAX_ASKING:
-                break
-            if registration.state is State.WAITING and registration.due <= now:
-                asks.append(self._ask(registration))
         mine: dict[int, list[Registration]] = {}
-        for registration in self._registrations.values():
+        for node_id, registration in list(self._registrations.items()):
+            if registration.state is State.ACTIVE and registration.expires <= now:
+                del self._registrations[node_id]
+                continue
             mine.setdefault(registration.bucket, []).append(registration)
+            if registration.state is State.WAITING and registration.due <= now and self._asking < MAX_ASKING:
+                asks.append(self._ask(registration))
         for number in BUCKETS:
             if self._asking >= MAX_ASKING:
                 break
             if number in mine or self.table.size(number):
                 asks += self._fill(number, mine.get(number, []), now)
+        self._due = None
+        self._was_full = self._asking >= MAX_ASKING
+        self._look_at = 0.0 if self._was_full else min(self.next_deadline(), now + LOOK_INTERVAL)
         return asks
 
     def next_deadline(self) -> float:
         """When `next_asks` is due; also after an answer, and after the table got new nodes."""
-        if self._asking >= MAX_ASKING:
+        if self._must_wait():
             return float("inf")
-        dues = (each.due for each in self._registrations.values() if each.state is not State.ASKING)
-        return min(dues, default=float("inf"))
+        if self._due is None:
+            dues = [each.due for each in self._registrations.values() if each.state is not State.ASKING]
+            self._due = min(dues, default=float("inf"))
+        return self._due
 
     def answered(self, node_id: NodeId, answer: Confirmation, now: float) -> None:
         """A registrar answered."""
@@ -142,6 +174,7 @@ class Advertiser:
             registration.ticket = b""
             registration.expires = now + lifetime
             registration.due = now + max(lifetime - (1 - RENEW_AT) * self._lifetime, 1.0)
+            self._comes_due(registration)
             self._exclusions.forgive(node_id)
 
     def failed(self, node_id: NodeId, now: float) -> None:
@@ -166,6 +199,15 @@ class Advertiser:
         registration.ticket = b""
         registration.tries = 0
         registration.due = registration.since = now
+        self._comes_due(registration)
+
+    def _must_wait(self) -> bool:
+        return self._asking >= MAX_ASKING or (self._was_full and self._asking > ENOUGH_ASKING)
+
+    def _comes_due(self, registration: Registration) -> None:
+        self._look_at = min(self._look_at, registration.due)
+        if self._due is not None:
+            self._due = min(self._due, registration.due)
 
     def _on_ticket(self, registration: Registration, answer: Confirmation, now: float) -> None:
         due = now + answer.seconds + self._rng.random() * JITTER
@@ -177,16 +219,12 @@ class Advertiser:
         registration.state = State.WAITING
         registration.ticket = answer.ticket
         registration.due = due
-
-    def _expire(self, now: float) -> None:
-        for node_id, registration in list(self._registrations.items()):
-            if registration.state is State.ACTIVE and registration.expires <= now:
-                del self._registrations[node_id]
+        self._comes_due(registration)
 
     def _fill(self, number: int, mine: list[Registration], now: float) -> list[Ask]:
         """Ask others in a bucket, if it wants registrars; if there are none, ask those again whose time runs out."""
         ending = [each for each in mine if each.state is State.ACTIVE and each.due <= now]
-        missing = K_REGISTER - (len(mine) - len(ending))
+        missing = self._registrars - (len(mine) - len(ending))
         if missing <= 0:
             for each in ending:
                 each.due = each.expires
@@ -220,6 +258,7 @@ class Advertiser:
         return Ask(registration.enr, registration.ticket)
 
     def _drop(self, node_id: NodeId, now: float) -> None:
+        self._look_at, self._due = now, None
         del self._registrations[node_id]
         self.table.remove(node_id)
         self._exclusions.add(node_id, now)

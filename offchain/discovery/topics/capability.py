@@ -10,9 +10,10 @@ from offchain.enr import Enr
 
 KEY = "ng"
 VERSION = b"\x01"
-_KEYS = (KEY, "topic-discovery")
+_OTHER_KEY = "topic-discovery"
 
 
 def speaks_topics(enr: Enr) -> bool:
     """Whether the node of a record may be sent topic messages."""
-    return any(enr.pairs.get(key) == VERSION for key in _KEYS)
+    pairs = enr.pairs
+    return pairs.get(KEY) == VERSION or pairs.get(_OTHER_KEY) == VERSION

@@ -16,7 +16,6 @@ from offchain.discovery.calls import Overloaded, TopicAnswer
 from offchain.discovery.contacts import Contacts
 from offchain.discovery.message import Message, Nodes, RegConfirmation, RegTopic, TopicNodes, TopicQuery
 from offchain.discovery.requests import Requests
-from offchain.discovery.table import Entry, log_distance
 from offchain.discovery.topics.admission import Admission, SharedAdmission
 from offchain.discovery.topics.advertiser import Advertiser, Ask
 from offchain.discovery.topics.capability import speaks_topics
@@ -31,13 +30,8 @@ from offchain.types import NodeId, Topic
 MAX_ADVERTISERS = 4_096
 """Pairs of a topic and an advertiser that are remembered; the oldest is forgotten."""
 
-MAX_SORTED = 128
-"""Topics for which the routing table is kept sorted."""
-
-SORTED_LIFETIME = 1.0
-
 SYNC_INTERVAL = 10.0
-"""How often service tables are filled from the routing table when no new node was verified."""
+"""How often service tables are filled from a routing table that did not change: a node left alone may be due again."""
 
 
 class Directory:
@@ -71,19 +65,18 @@ class Directory:
         self._exclusions = Exclusions()
         self._wanted: dict[Topic, _Wanted] = {}
         self._found: OrderedDict[tuple[Topic, NodeId], None] = OrderedDict()
-        self._sorted: OrderedDict[Topic, tuple[float, dict[int, list[Entry]]]] = OrderedDict()
-        self._seen_news = -1
+        self._seen_changes = -1
         self._next_sync = 0.0
         self._stopped = False
 
     # What the node wants
 
-    def advertise(self, topic: Topic) -> None:
+    def advertise(self, topic: Topic, make: Callable[..., Advertiser] = Advertiser) -> None:
         """Be advertised under a topic from now on, as soon as the own record names an address."""
         if topic not in self.advertisers:
             table = self._service_table(topic)
-            self.advertisers[topic] = Advertiser(table, self._exclusions, self._rng, lifetime=self.admission.lifetime)
-            self._seen_news = -1
+            self.advertisers[topic] = make(table, self._exclusions, self._rng, lifetime=self.admission.lifetime)
+            self._seen_changes = -1
 
     def stop(self) -> None:
         """The node ends: nobody is asked any more."""
@@ -124,8 +117,8 @@ class Directory:
     def handle_timeouts(self, now: float) -> None:
         """Ask registrars, begin searches: what is due."""
         if self.advertisers and self._has_address():
-            if self._contacts.news != self._seen_news or now >= self._next_sync:
-                self._seen_news = self._contacts.news
+            if self._contacts.table.changes != self._seen_changes or (self._exclusions and now >= self._next_sync):
+                self._seen_changes = self._contacts.table.changes
                 self._next_sync = now + SYNC_INTERVAL
                 for advertiser in self.advertisers.values():
                     self._fill(advertiser.table, now)
@@ -139,13 +132,18 @@ class Directory:
 
     def next_deadline(self) -> float:
         """When `handle_timeouts` is due."""
-        dues = [wanted.pacer.due for wanted in self._wanted.values() if not wanted.searching]
+        due = float("inf")
+        for wanted in self._wanted.values():
+            if not wanted.searching:
+                due = min(due, wanted.pacer.due)
         if self.advertisers and self._has_address():
-            if self._contacts.news != self._seen_news:
+            if self._contacts.table.changes != self._seen_changes:
                 return 0.0
-            dues += [advertiser.next_deadline() for advertiser in self.advertisers.values()]
-            dues.append(self._next_sync)
-        return min(dues, default=float("inf"))
+            for advertiser in self.advertisers.values():
+                due = min(due, advertiser.next_deadline())
+            if self._exclusions:
+                due = min(due, self._next_sync)
+        return due
 
     # Answers
 
@@ -163,7 +161,7 @@ class Directory:
         )
         if answer is None:
             return []
-        hints = self._hint_batches(request.topic, request.distances, received, now)
+        hints = self._hint_batches(request.topic, request.distances, received)
         total = 1 + len(hints)
         wait_ms = int(answer.seconds * 1000) + 1 if answer.ticket else int(answer.seconds * 1000)
         confirmation = RegConfirmation(request.request_id, total, answer.ticket, wait_ms)
@@ -172,7 +170,7 @@ class Directory:
     def on_topicquery(self, received: Received, request: TopicQuery, now: float) -> list[Message]:
         """Answer TOPICQUERY."""
         named = batches(enr.raw for enr in self.registrar.advertisers(request.topic, received.address, now))
-        hints = self._hint_batches(request.topic, request.distances, received, now)
+        hints = self._hint_batches(request.topic, request.distances, received)
         total = len(named) + len(hints)
         return [
             *(TopicNodes(request.request_id, total, batch) for batch in named),
@@ -296,7 +294,7 @@ class Directory:
     # Inside
 
     def _has_address(self) -> bool:
-        return udp_address(self._own_record(), ipv6=self._ipv6, lan=self._lan) is not None
+        return self._requests.remote(self._own_record()) is not None
 
     def _service_table(self, topic: Topic) -> ServiceTable:
         return ServiceTable(topic, self._local_id, self._exclusions, self._rng, lan=self._lan)
@@ -317,35 +315,23 @@ class Directory:
                 self._counts["records_elsewhere"] += 1
         return believed
 
-    def _hint_batches(
-        self, topic: Topic, distances: Iterable[int], received: Received, now: float
-    ) -> list[tuple[bytes, ...]]:
+    def _hint_batches(self, topic: Topic, distances: Iterable[int], received: Received) -> list[tuple[bytes, ...]]:
         """Live nodes that speak topic discovery, one for each distance from the topic that was asked for."""
         source = received.address[0]
-        known = self._by_distance(topic, now)
+        table = self._contacts.table
         hints: list[bytes] = []
         for distance in dict.fromkeys(list(distances)[:MAX_HINTS]):
-            entries = known.get(distance)
+            entries = table.live_at(topic, distance) if distance else []
             if not entries:
                 continue
             entry = entries[self._rng.randrange(len(entries))]
-            if entry.live and entry.node_id != received.node_id and may_name(source, entry.address[0]):
+            if (
+                speaks_topics(entry.enr)
+                and entry.enr.node_id != received.node_id
+                and may_name(source, entry.address[0])
+            ):
                 hints.append(entry.enr.raw)
         return batches(hints) if hints else []
-
-    def _by_distance(self, topic: Topic, now: float) -> dict[int, list[Entry]]:
-        """The table's live nodes that speak topic discovery, by distance from a topic; a second old at most."""
-        sorted_at, known = self._sorted.get(topic, (-1.0, {}))
-        if sorted_at < 0 or now - sorted_at >= SORTED_LIFETIME:
-            known = {}
-            for entry in self._contacts.table:
-                if entry.live and speaks_topics(entry.enr):
-                    known.setdefault(log_distance(topic, entry.node_id), []).append(entry)
-            self._sorted.pop(topic, None)
-            self._sorted[topic] = (now, known)
-            if len(self._sorted) > MAX_SORTED:
-                self._sorted.popitem(last=False)
-        return known
 
 
 class _Wanted:

@@ -2,12 +2,18 @@
 
 Registrars are asked from the far buckets of the service table to the near ones, up to five in each; the next bucket is
 entered when the last one's are all asked, and never before one of them was. Far buckets are where most nodes are, so
-that nobody can stand in the way of a search by being near to the topic. It ends when enough advertisers were found, or
-nobody is left to ask. Of one registrar's answer, ten advertisers count.
+that nobody can stand in the way of a search by being near to the topic. Of one registrar's answer, ten advertisers
+count.
+
+It ends when nobody is left to ask; or before, when enough advertisers were found and of the last twelve registrars that
+answered ten named somebody. If a topic is as common as the many names say, most registrars know it. If only few know
+it, those few may be making it up together, and the search goes on to where honest ads must be
+(docs/decisions/0025-when-a-search-is-over.md).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 from offchain.discovery.address import UdpAddress
@@ -18,6 +24,10 @@ from offchain.types import NodeId
 
 K_LOOKUP = 5
 F_LOOKUP = 30
+LAST_ANSWERS = 12
+MUST_KNOW = 10
+"""Of the last answers, those that must name somebody before a search ends early."""
+
 ALPHA = 5
 """Registrars asked at a time."""
 
@@ -34,6 +44,7 @@ class Discoverer:
         """Registrars asked."""
 
         self._enough = enough
+        self._knew: deque[bool] = deque(maxlen=LAST_ANSWERS)
         self._asked: set[NodeId] = set()
         self._per_bucket: dict[int, int] = {}
         self._in_flight: set[NodeId] = set()
@@ -41,12 +52,12 @@ class Discoverer:
     @property
     def done(self) -> bool:
         """Whether enough was found, or nobody is left to ask."""
-        return len(self.found) >= self._enough or (not self._in_flight and self._next() is None)
+        return self._is_enough() or (not self._in_flight and self._next() is None)
 
     def next_queries(self) -> list[Enr]:
         """Whom to ask now; each must be reported with `answered` or `failed`."""
         queries: list[Enr] = []
-        while len(self._in_flight) < ALPHA and len(self.found) < self._enough:
+        while len(self._in_flight) < ALPHA and not self._is_enough():
             enr = self._next()
             if enr is None:
                 break
@@ -67,7 +78,9 @@ class Discoverer:
         self._in_flight.discard(node_id)
         self.table.add_hints(hints, now)
         new: list[Enr] = []
-        for enr in list(advertisers)[:MAX_RETURNED]:
+        named = list(advertisers)[:MAX_RETURNED]
+        self._knew.append(bool(named))
+        for enr in named:
             known = self.found.get(enr.node_id)
             if known is None or enr.seq > known.seq:
                 self.found[enr.node_id] = enr
@@ -79,6 +92,9 @@ class Discoverer:
         if node_id in self._in_flight:
             self._in_flight.discard(node_id)
             self._per_bucket[self.table.bucket_of(node_id)] -= 1
+
+    def _is_enough(self) -> bool:
+        return len(self.found) >= self._enough and sum(self._knew) >= MUST_KNOW
 
     def _next(self) -> Enr | None:
         for number in BUCKETS:

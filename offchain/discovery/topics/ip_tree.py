@@ -20,7 +20,7 @@ from functools import lru_cache
 from offchain.types import parse_ip
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=16_384)
 def bits_of(ip: str) -> tuple[int, int]:
     """(number of bits, value) of the text of an address."""
     address = parse_ip(ip)

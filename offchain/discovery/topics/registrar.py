@@ -103,8 +103,11 @@ class Registrar:
             return None
         if enr.node_id != node_id or enr.seq < newest:
             return None
-        if udp_address(enr, ipv6=self._ipv6, lan=self._lan) is None:
+        address = udp_address(enr, ipv6=self._ipv6, lan=self._lan)
+        if address is None:
             return None
+        if address[0] == source[0]:
+            return enr
         own = enr.ip6 if ":" in source[0] else enr.ip
         return enr if own is not None and str(own) == source[0] else None
 

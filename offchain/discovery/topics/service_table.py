@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from random import Random
 
 from offchain.discovery.address import Scope, UdpAddress, bucket_subnet, scope_of_text
-from offchain.discovery.table import log_distance
 from offchain.discovery.topics.capability import speaks_topics
 from offchain.enr import Enr
 from offchain.types import NodeId, Topic
@@ -70,18 +69,24 @@ class Exclusions:
 class ServiceTable:
     """The table of one topic. Addresses are checked by the caller."""
 
-    def __init__(self, topic: Topic, local_id: NodeId, exclusions: Exclusions, rng: Random, *, lan: bool) -> None:
-        """With `lan`, private and loopback addresses are not limited per subnet."""
+    def __init__(
+        self, topic: Topic, local_id: NodeId, exclusions: Exclusions, rng: Random, *, lan: bool, room: int = BUCKET_SIZE
+    ) -> None:
+        """With `lan`, private and loopback addresses are not limited per subnet; `room` for so many in a bucket."""
         self.topic = topic
         self._local_id = local_id
         self._exclusions = exclusions
         self._rng = rng
         self._lan = lan
+        self._room = room
         self._buckets: dict[int, dict[NodeId, tuple[Enr, UdpAddress]]] = {}
+        self._number = int.from_bytes(topic, "big")
+        self.changes = 0
+        """Counts the nodes taken in."""
 
     def bucket_of(self, node_id: NodeId) -> int:
         """The number of the bucket in which the node belongs."""
-        return max(log_distance(self.topic, node_id), NEAREST)
+        return max((self._number ^ int.from_bytes(node_id, "big")).bit_length(), NEAREST)
 
     def add(self, enr: Enr, address: UdpAddress, now: float) -> bool:
         """Take a node in, or its newer record. Whether it is in the table now."""
@@ -96,11 +101,12 @@ class ServiceTable:
             node_id == self._local_id
             or not speaks_topics(enr)
             or self._exclusions.holds(node_id, now)
-            or len(bucket) >= BUCKET_SIZE
+            or len(bucket) >= self._room
             or self._has_neighbour(bucket, address)
         ):
             return False
         bucket[node_id] = (enr, address)
+        self.changes += 1
         return True
 
     def add_hints(self, hints: Iterable[tuple[Enr, UdpAddress]], now: float) -> list[Enr]:
@@ -142,7 +148,7 @@ class ServiceTable:
 
     def wanted(self) -> tuple[int, ...]:
         """Distances at which more nodes are welcome, the emptiest buckets first: for REGTOPIC and TOPICQUERY."""
-        room = [number for number in BUCKETS if self.size(number) < BUCKET_SIZE]
+        room = [number for number in BUCKETS if self.size(number) < self._room]
         room.sort(key=self.size)
         return tuple(room[:MAX_HINTS])
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from offchain.chain.header import RawHeader, parse_header
-from offchain.chain.heads import MAX_HINTS, Hints, Subscription
+from offchain.chain.heads import MAX_HINTS, MAX_OTHERS, Hints, Subscription
 from tests.support.chain import FakeChain
 
 
@@ -49,6 +49,8 @@ async def test_keeps_the_newest_when_there_are_too_many():
 class Socket:
     """A WebSocket that says what it is told to, then closes."""
 
+    pause = 0
+
     def __init__(self, *messages):
         self.messages = list(messages)
         self.sent = []
@@ -63,6 +65,7 @@ class Socket:
         self.sent.append(text)
 
     async def receive(self):
+        await asyncio.sleep(self.pause)
         if not self.messages:
             return aiohttp.WSMessage(aiohttp.WSMsgType.CLOSED, None, None)
         return aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, self.messages.pop(0), None)
@@ -143,6 +146,18 @@ async def test_noise_ends_the_connection_and_another_endpoint_is_tried(noise):
     await run(connecting, ("ws://one", "ws://two"), until=2)
 
     assert connecting.urls[:2] == ["ws://one", "ws://two"]
+
+
+async def test_what_is_no_head_keeps_no_connection_alive():
+    """An endless stream of it ends the connection, and so does a slow one."""
+    endless, slow = Socket(*["{}"] * 10_000), Socket(*["{}"] * 10_000)
+    slow.pause = 0.004
+
+    connecting = Connecting(endless, slow, Socket())
+    await run(connecting, ("ws://one",), until=3)
+
+    assert len(endless.messages) == 10_000 - MAX_OTHERS
+    assert len(slow.messages) > 10_000 - MAX_OTHERS
 
 
 async def test_a_connection_that_cannot_be_made_is_tried_again_elsewhere():

@@ -9,13 +9,20 @@ from tests.support.lies import (
     HARMLESS,
     TELLING,
     AltersABlockHash,
+    AltersANode,
     Babbles,
+    ForgesAnotherHistory,
+    ForgesHistory,
     ForgesTheHead,
     GoesBack,
     HeaderWithoutBloom,
+    InventsANode,
     OddChainId,
+    OmitsEverything,
     OmitsRemovals,
     OmitsVerdicts,
+    ProvesAnotherSlot,
+    RefusesProofs,
     Scene,
     SendsAnotherBlock,
     SlowToIndex,
@@ -192,6 +199,54 @@ async def test_two_endpoints_that_contradict_each_other_raise_the_alarm_and_free
 
         assert scene.trusted(trusted) <= known
         assert trusted.status()["alarm"]
+
+
+ABOUT_WHAT_IS_PROVEN = (OmitsEverything, OmitsRemovals, AltersANode, InventsANode, ProvesAnotherSlot, RefusesProofs)
+"""Lies of an endpoint that has the true headers."""
+
+
+@pytest.mark.parametrize("lie", ABOUT_WHAT_IS_PROVEN, ids=by_name)
+async def test_one_honest_endpoint_is_enough_when_all_others_lie_about_what_is_proven(lie, tmp_path):
+    scene = Scene(tmp_path, lie, lie, lie, honest=1)
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        await live_through(scene, trusted)
+
+        assert trusted.state is Freshness.FRESH
+
+
+@pytest.mark.parametrize("quorum", [0, 3])
+async def test_endpoints_that_forge_each_for_itself_find_no_second_one_and_get_nothing(quorum, tmp_path):
+    scene = Scene(tmp_path, ForgesHistory, ForgesAnotherHistory, honest=1, quorum=quorum)
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        for _ in range(300):
+            scene.now += 0.2
+            await scene.breathe()
+            assert scene.trusted(trusted) == set()
+        assert trusted.trusted_set.proven_at is None
+
+
+async def test_forgers_who_agree_win_nothing_where_all_must_agree(tmp_path):
+    scene = Scene(tmp_path, ForgesTheHead, ForgesTheHead, honest=1, quorum=3)
+    scene.nodes[0].lying = scene.nodes[1].lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        known = scene.trusted(trusted)
+        scene.nodes[0].forged = scene.nodes[1].forged = scene.nodes[0].forge()
+        scene.nodes[0].lying = scene.nodes[1].lying = True
+        scene.chain.mine(nodes_added(1, node_ids(5)))
+        scene.chain.pass_blocks(9)
+        for _ in range(300):
+            scene.now += 0.2
+            await scene.breathe()
+            assert scene.trusted(trusted) <= known
+        assert not trusted.is_trusted(MAILSERVER, node_id(666))
 
 
 @pytest.mark.parametrize("seed", range(12))

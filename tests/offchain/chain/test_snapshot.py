@@ -126,6 +126,14 @@ async def test_an_altered_block_is_refused(scene, tmp_path):
         await adopt(other.rpc, other.config, found, other.clock())
 
 
+async def test_an_altered_time_is_refused(scene, tmp_path):
+    found = await exported(scene)
+    other = newcomer(scene, tmp_path)
+
+    with pytest.raises(SnapshotError, match="of another time"):
+        await adopt(other.rpc, other.config, dataclasses.replace(found, time=found.time + 1), other.clock())
+
+
 async def test_another_registry_or_chain_is_refused(scene):
     found = await exported(scene)
 
@@ -168,7 +176,7 @@ async def test_an_endpoint_that_leaves_out_events_cannot_make_a_snapshot(scene):
 @pytest.fixture(scope="module")
 def file():
     log = snapshot.PlainLog(b"\x11" * 20, 1, bytes(96), 3, 0, bytes(32), bytes(32))
-    return encode(snapshot.Snapshot(1, (b"\x11" * 20,), 1, 9, bytes(32), (log, log)))
+    return encode(snapshot.Snapshot(1, (b"\x11" * 20,), 1, 9, bytes(32), 7, (log, log)))
 
 
 def test_comes_back_as_it_was(file):

@@ -17,7 +17,7 @@ from offchain.cli.main import main
 from offchain.cli.output import Output
 from offchain.cli.reading import Following, Keys, Wanted, fetch_all, fill_all, gaps_of
 from offchain.cli.settings import load
-from offchain.client import follow
+from offchain.client import follow, mailbox
 from offchain.client.coverage import SETTLING, Coverage
 from offchain.client.keyring import PersonalKey, topic_of_name
 from offchain.errors import ConnectionLost
@@ -176,6 +176,34 @@ async def test_the_cross_check_names_the_server_that_withheld(tmp_path):
     assert texts([document]) == [f"letter {number}" for number in range(6)]
 
 
+@pytest.mark.parametrize(
+    ("servers", "code", "said"),
+    [
+        ((6, 6), 0, "withheld nothing"),
+        ((2, 6), 3, "4 envelopes that"),
+        ((6,), 1, "not compared"),
+    ],
+    ids=("the same", "withheld", "nobody to compare with"),
+)
+async def test_the_exit_code_says_what_a_comparison_found(tmp_path, monkeypatch, capsys, servers, code, said):
+    monkeypatch.setattr(mailbox, "CHECK_WAIT", 0.1)
+    letters = old_letters()
+    fakes = [FakeServer(number, letters[:count]) for number, count in enumerate(servers, 1)]
+    async with daemon(tmp_path, *fakes) as stage:
+        links = stage.setting.pool.links
+        stage.setting.pool.pick = lambda exclude=(): next(
+            (each for each in sorted(links(), key=lambda one: one[0] != fakes[0].node_id) if each[0] not in exclude),
+            None,
+        )
+        arguments = ["mail", "fetch", "--home", str(tmp_path), "--topic", "talk", "--since", "1h", "--check"]
+        ended = await asyncio.to_thread(main, arguments)
+
+    assert ended == code
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.out.count("letter") == 6
+
+
 class Watched(io.StringIO):
     """Output that can be waited for."""
 
@@ -241,6 +269,16 @@ async def test_follows_across_the_end_of_the_daemon_and_shows_each_message_once(
     assert covered[0][0] == NOW - 2_000
     assert covered[0][1] >= NOW - SETTLING
     assert "`waypost serve` has ended; going on" in stage.err.getvalue()
+
+
+async def test_follows_messages_as_large_as_servers_take_them(tmp_path):
+    largest = letter(0, seal_asym(CLIENT.public, b"\x01" * 1_000_000), age=10)
+    async with daemon(tmp_path, FakeServer(1, [largest])) as stage:
+        with Coverage(":memory:") as coverage:
+            async with following(stage, coverage) as out:
+                await until(out.texts)
+
+    assert out.texts() == ["\x01" * 1_000_000]
 
 
 async def test_a_request_that_the_daemon_refuses_is_not_repeated(tmp_path):

@@ -40,6 +40,17 @@ def configure(home: Path, text: str) -> Path:
     return home
 
 
+def test_a_snapshot_beside_the_deployment_is_used_unless_another_is_named(home):
+    configure(home, '[chain]\nnetwork = "testnet"\nrpc = ["http://127.0.0.1:1"]\n')
+    assert load(home, environment={}).chain().snapshot is None
+
+    (home / "deployments" / "testnet.snapshot").touch()
+    assert load(home, environment={}).chain().snapshot == home / "deployments" / "testnet.snapshot"
+
+    named = load(home, environment={"WAYPOST_CHAIN_SNAPSHOT": "mine.snapshot"})
+    assert named.chain().snapshot == home / "mine.snapshot"
+
+
 def test_the_file_gives_the_records_of_the_package(home):
     configure(
         home, '[chain]\nnetwork = "testnet"\nrpc = ["http://127.0.0.1:1"]\nfinality = 12\n[client]\npool_target = 3\n'

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from offchain.client.coverage import SETTLING
@@ -153,21 +153,32 @@ def test_remembers_only_what_may_come_again():
     assert len(follow._seen) <= SETTLING / SWEEP_INTERVAL + 2
 
 
-@settings(max_examples=60)
-@given(data=st.data())
-def test_whatever_fails_and_however_late_it_arrives_everything_comes_once(data):
-    """Envelopes reach the server up to a minute and a half late; readings break off anywhere; clocks go on."""
-    arrivals = data.draw(
-        st.lists(st.tuples(st.integers(0, 300), st.integers(0, 90)), max_size=15), label="sent and delay"
-    )
+def test_a_long_history_is_not_remembered_envelope_by_envelope():
+    follow = following(START - 100_000)
+    held = [sent(START - 100_000 + 20 * number, number) for number in range(5_000)]
+
+    new, _, _ = read(follow, START, held, fails_after=3_000)
+    rest, _, _ = read(follow, START + 2, held)
+
+    assert [*new, *rest] == held
+    assert len(follow._seen) <= SETTLING / 20 + 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    arrivals=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 90)), max_size=15),
+    breaks=st.lists(st.one_of(st.none(), st.none(), st.integers(0, 3)), max_size=30),
+)
+def test_whatever_fails_and_however_late_it_arrives_everything_comes_once(arrivals, breaks):
+    """Envelopes reach the server up to a minute and a half late; readings break off after a few; clocks go on."""
     envelopes = {sent(START + at, number): START + at + delay for number, (at, delay) in enumerate(arrivals)}
     follow = following()
     given_out = []
     now = float(START)
+    breaking = iter(breaks)
     while now < START + 600:
         held = [each for each, arrived in envelopes.items() if arrived <= now]
-        fails = data.draw(st.one_of(st.none(), st.none(), st.integers(0, 3)), label="breaks off after")
-        given_out += read(follow, now, held, fails_after=fails)[0]
+        given_out += read(follow, now, held, fails_after=next(breaking, None))[0]
         now += follow.pause()
     held = list(envelopes)
     given_out += read(follow, now, held)[0]

@@ -300,7 +300,9 @@ def test_after_a_restart_it_is_tried_soon_when_nobody_else_is_there():
 
     after.remember(before.health(), failed_at + 1.0)
     after.offer(contact(1), failed_at + 1.0)
-    after.tick(failed_at + 1.0 + 30.0)
+    after.tick(failed_at + 2.9)
+    assert connects(after) == []
+    after.tick(failed_at + 3.1)
 
     assert [connect.contact.node_id for connect in connects(after)] == [contact(1).node_id]
 

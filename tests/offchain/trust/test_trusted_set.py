@@ -13,7 +13,7 @@ from offchain.chain.events import NodesAdded, NodesRemoved, NodesRenewed, Verdic
 from offchain.chain.facts import FactsError
 from offchain.chain.header import Header
 from offchain.chain.ledger import EVERYTHING, NOTHING, Chunk, Ledger
-from offchain.chain.watcher import Update
+from offchain.chain.news import Update
 from offchain.trust.freshness import Freshness, Limits
 from offchain.trust.policy import OwnNode, Policy
 from offchain.trust.trusted_set import TrustedSet

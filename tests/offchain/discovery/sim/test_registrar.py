@@ -4,6 +4,7 @@ import pytest
 
 from offchain.discovery.sim.registrar import Load, percentile, run
 from offchain.discovery.topics.admission import SharedAdmission, SpecifiedAdmission
+from tests.support.discovery import vectors
 
 
 @pytest.mark.parametrize("make", [SpecifiedAdmission, SharedAdmission])
@@ -21,6 +22,18 @@ def test_under_attack_the_attackers_share_and_honest_delays_are_below_the_formul
 
     assert ours.hostile_share < formula.hostile_share / 3
     assert percentile(ours.honest_delays, 0.95) < percentile(formula.honest_delays, 0.95) / 3
+
+
+@pytest.mark.parametrize(("attack", "delays"), [("cache", "honest_p95_s_by_C"), ("target", "target_p95_s_by_Pocc")])
+def test_an_attacker_with_ten_times_the_honest_rate_gets_less_than_published_for_the_formula(attack, delays):
+    published = vectors("disc_ng_figures")["pr272"][f"{attack}_attack"]
+    parameter = "1000" if delays.endswith("C") else "10"
+
+    outcome = run(SharedAdmission(), Load(attack, hours=2.0, attack_rate=0.5), 1)
+
+    assert outcome.hostile_share < published["share_by_rate"]["0.2"] / 4
+    waits = outcome.honest_delays if attack == "cache" else outcome.target_delays
+    assert percentile(waits, 0.95) < published[delays][parameter]
 
 
 def test_in_peace_nobody_waits_while_the_cache_is_not_scarce():

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from offchain.discovery.topics.discoverer import ALPHA, F_LOOKUP, K_LOOKUP, Discoverer
+from offchain.discovery.topics.discoverer import ALPHA, F_LOOKUP, K_LOOKUP, MUST_KNOW, Discoverer
 from offchain.discovery.topics.registrar import MAX_RETURNED
 from offchain.discovery.topics.service_table import Exclusions, ServiceTable
 from offchain.enr import Enr
@@ -68,7 +68,7 @@ def test_a_search_ends_when_enough_was_found():
     asked = run(discoverer, lambda enr: ([record(next(names)) for _ in range(10)], []))
     assert discoverer.done
     assert len(discoverer.found) >= F_LOOKUP
-    assert len(asked) <= ALPHA
+    assert len(asked) == MUST_KNOW
 
 
 def test_who_does_not_answer_is_replaced_by_another_of_the_bucket():
@@ -137,3 +137,17 @@ def test_with_twenty_identities_next_to_the_topic_an_honest_server_is_still_foun
     run(discoverer, lambda enr: ([record(n) for n in range(50, 60)], []) if enr.node_id in evil else ([honest], []))
 
     assert honest.node_id in discoverer.found
+
+
+def test_names_that_few_registrars_know_do_not_end_a_search():
+    names = iter(range(100, 10_000))
+    asked = []
+
+    def answer(enr):
+        asked.append(enr)
+        return ([record(next(names)) for _ in range(10)] if len(asked) % 3 == 0 else [], [])
+
+    discoverer = search({256: 6, 255: 6, 254: 6, 253: 6, 252: 6})
+
+    assert len(run(discoverer, answer)) == 5 * K_LOOKUP
+    assert len(discoverer.found) >= F_LOOKUP
