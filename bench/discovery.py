@@ -294,10 +294,10 @@ async def main() -> None:
     if arguments.serve:
         await serve(arguments.seed)
         return
-    mine = await ours(arguments.seed)
+    weighed = weights(random.Random(arguments.seed))  # first: later there is freed memory to be used again
+    mine = {**weighed, **await ours(arguments.seed)}
     mine["five_servers"] = await just_started(1)
     mine["seventy_clients"] = await just_started(70)
-    mine.update(weights(random.Random(arguments.seed)))
     theirs = await chainsafe(arguments.seed) if available() else None
     report("discovery", table(mine, theirs), arguments.json)
 

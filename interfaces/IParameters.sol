@@ -111,7 +111,7 @@ interface IParameters {
     /// @notice Let scheduled terms hold. Anyone may, after the delay.
     function execute(Terms calldata terms) external;
 
-    /// @notice Revert unless the terms are within their ranges.
+    /// @notice Revert unless the terms are within their ranges, and are not those of today.
     function check(Terms calldata terms) external view;
 
     /// @notice Which terms hold now.

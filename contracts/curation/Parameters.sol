@@ -49,8 +49,7 @@ contract Parameters is IParameters, Ownable2Step {
     function schedule(Terms calldata terms) external onlyOwner {
         if (_scheduled.termsHash != 0) revert AlreadyScheduled(_scheduled.termsHash, _scheduled.readyAt);
         _check(terms);
-        bytes32 termsHash = keccak256(abi.encode(terms));
-        if (termsHash == _hashOf(_latest.version())) revert TermsUnchanged(_latest.version());
+        bytes32 termsHash = _changedHash(terms);
 
         uint256 readyAt = block.timestamp + DELAY;
         _scheduled = Scheduled(termsHash, uint40(readyAt));
@@ -82,6 +81,7 @@ contract Parameters is IParameters, Ownable2Step {
     /// @inheritdoc IParameters
     function check(Terms calldata terms) external view {
         _check(terms);
+        _changedHash(terms);
     }
 
     /// @inheritdoc IParameters
@@ -149,8 +149,13 @@ contract Parameters is IParameters, Ownable2Step {
         emit ParametersSet(version, graceEndsAt, terms);
     }
 
-    function _hashOf(uint256 version) private view returns (bytes32) {
-        return keccak256(abi.encode(Terms(_listingTerms[version].unpack(), _votingTerms[version].unpack())));
+    /// @dev Today's terms can be neither scheduled nor overtaken: a proposal of them would keep its stake for ever.
+    function _changedHash(Terms calldata terms) private view returns (bytes32 termsHash) {
+        uint16 version = _latest.version();
+        termsHash = keccak256(abi.encode(terms));
+        if (termsHash == keccak256(abi.encode(Terms(_listingTerms[version].unpack(), _votingTerms[version].unpack())))) {
+            revert TermsUnchanged(version);
+        }
     }
 
     function _check(Terms memory terms) private view {

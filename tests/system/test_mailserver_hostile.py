@@ -80,7 +80,7 @@ async def test_envelopes_that_are_refused_are_told_and_counted(tmp_path):
     future = Envelope.create(now + 5000, 50, b"abcd", b"1")
     expired = Envelope.create(now - 100, 50, b"abcd", b"2")
     timeless = Envelope.create(now + 50, 0, b"abcd", b"3")
-    weak = Envelope.create(now + 50, 50, b"abcd", b"4")
+    weak = Envelope.create(now + 50, 50, b"abcd", b"4" * 200_000)  # so large that no luck is proof enough
     good = mail(5, pow_target=0.01)
     async with running(tmp_path, min_pow=0.01) as server, client(HONEST, server) as sender:
         faults = await sender.post([future, expired, timeless, weak, good, good])

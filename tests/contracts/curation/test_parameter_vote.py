@@ -73,6 +73,12 @@ def test_a_proposal_out_of_range_is_refused_when_it_is_made(vote, admin):
         vote.propose(DEFAULT.changed(slash=2_501), URI, {"from": admin})
 
 
+def test_a_proposal_of_todays_terms_is_refused_when_it_is_made(vote, admin):
+    """It could be neither applied nor overtaken, and its stake would stay for as long as the terms do."""
+    with reverts_with("TermsUnchanged", 1):
+        vote.propose(DEFAULT, URI, {"from": admin})
+
+
 def test_a_proposal_that_is_voted_down_costs_its_stake(play, vote, proposal, admin, challenger, alice, resolver):
     before = play.balance(challenger)
 

@@ -316,9 +316,10 @@ class CurationMachine:
         self._do(("claim", None, number, address), self.play.box.claim, number, address)
 
     def _sweep(self):
-        number = self._poll()
-        if self.draw.random() < 0.5:
-            self._pass(DAY)
+        left = [number for number, poll in self.model.polls.items() if poll.outcome != OPEN and poll.pool]
+        number = self.draw.choice(left) if left and self.draw.random() < 0.7 else self._poll()
+        if number in left:
+            self._until(self.model.polls[number].claim_end, 0.6)
         self._do(("sweep", None, number), self.play.box.sweep, number)
 
     def _terms(self):

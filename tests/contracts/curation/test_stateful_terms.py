@@ -161,8 +161,6 @@ class TermsMachine:
             error = "Overtaken"
         elif error is None and self.scheduled:
             error = "AlreadyScheduled"
-        elif error is None and terms == self.versions[-1]:
-            error = "TermsUnchanged"
         if self._do("apply", error, self.vote.applyTerms, number, terms):
             each.state = CLOSED
             self.scheduled = (terms, self.wire.now() + self.delay)
@@ -262,7 +260,9 @@ class TermsMachine:
     def _fault(self, terms: Terms) -> str | None:
         if not within(terms, shares=False):
             return "OutOfRange"
-        return None if within(terms) else "SharesExceedStake"
+        if not within(terms):
+            return "SharesExceedStake"
+        return "TermsUnchanged" if terms == self.versions[-1] else None
 
     def _terms(self) -> Terms:
         """Today's with a figure or two replaced: by a bound, by something in between, or by something beyond."""

@@ -34,9 +34,9 @@ PASSWORDS = "open sesame", "swordfish"
 FRIEND = PrivateKey(b"\x07" * 32)
 
 
-def letter(number, data=None, *, age=0):
+def letter(number, data=None, *, age=0, now=NOW):
     data = data or seal_asym(CLIENT.public, b"letter %d" % number)
-    return Envelope.create(NOW - age + 50, 50, TOPIC, data)
+    return Envelope.create(now - age + 50, 50, TOPIC, data)
 
 
 def old_letters(count=6, apart=100):
@@ -247,7 +247,8 @@ async def test_follows_across_the_end_of_the_daemon_and_shows_each_message_once(
     monkeypatch.setattr(reading, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(reading, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(reading, "_client", nobody)
-    letters = [*old_letters(3), letter(3, age=5), letter(4, age=4)]
+    now = int(time.time())  # the module may have been imported minutes ago
+    letters = [*old_letters(3), letter(3, age=5, now=now), letter(4, age=4, now=now)]
     server = FakeServer(1, letters[:3])
     async with AsyncExitStack() as stack:
         coverage = stack.enter_context(Coverage(":memory:"))
