@@ -120,7 +120,6 @@ class TrustMachine(RuleBasedStateMachine):
     async def start(self, home):
         """Begin to follow, with the database in a folder."""
         self.home = home
-        self.withheld = set()  # Only the process that saw the head go back knows of it.
         self.rpc = FakeRpc(*self.nodes)
         config = ChainConfig(
             rpc=tuple(endpoint.url for endpoint in self.rpc.endpoints),
