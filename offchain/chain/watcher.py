@@ -226,12 +226,14 @@ class Watcher:
     def _take_back(self, touched: Touched, above: int, doubt: int) -> None:
         """Blocks above a height, which the ledger has forgotten, are taken back, with nothing in their place yet.
 
+        An earlier doubt that reaches further goes on: what follows it, a lie even, does not shorten it.
+
         It is told first, and then written together with whom it withholds: the next process has either the blocks or
         the names.
         """
-        self._doubt = doubt
+        self._doubt = max(doubt, self._doubt or 0)
         self._tell(touched, retreat=True)
-        self._checkpoint.take_back(above, Doubt(doubt, list(self._withheld())))
+        self._checkpoint.take_back(above, Doubt(self._doubt, list(self._withheld())))
 
     def _end_doubt(self) -> None:
         """Other blocks are where some had been taken back."""
@@ -294,7 +296,7 @@ class Watcher:
             if self.ledger.blocks:
                 head = self.ledger.blocks[-1].header.number
                 touched = self.ledger.switch(len(self.ledger.blocks), [])
-                self._take_back(touched, self.ledger.stage_block, max(head, self._doubt or 0))
+                self._take_back(touched, self.ledger.stage_block, head)
             await self._backfill(endpoint, final)
             self.final = final
 
@@ -402,8 +404,7 @@ class Watcher:
         head = kept[-1].header.number if kept else ledger.stage_block
         if switch.dropped and not blocks:
             # An endpoint that shows an old head must not bring back what was removed since.
-            doubt = min(switch.dropped[0].number, head + WALK_LIMIT)
-            self._take_back(touched, head, max(doubt, self._doubt or 0))
+            self._take_back(touched, head, min(switch.dropped[0].number, head + WALK_LIMIT))
         else:
             self._checkpoint.switch(head, blocks)
             self._tell(touched)

@@ -212,6 +212,35 @@ async def test_a_removal_that_was_taken_back_counts_in_the_next_process_until_bl
         assert trusted.is_trusted(MAILSERVER, node_id(1)) is not again
 
 
+async def test_going_back_once_more_from_a_lower_head_does_not_end_the_first_doubt(tmp_path):
+    scene = Scene(tmp_path, honest=1, depth=8)
+    scene.first_years()
+
+    async def at_the_head(trusted):
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        scene.chain.pass_blocks(1)
+        await scene.settle(trusted)
+        scene.chain.drop(2)
+        await at_the_head(trusted)
+        scene.chain.mine(nodes_removed(1, node_ids(3)))
+        await at_the_head(trusted)
+        scene.chain.drop(1)
+        await at_the_head(trusted)
+        scene.chain.pass_blocks(1)
+        await at_the_head(trusted)
+        for _ in range(50):
+            await scene.breathe()
+            assert not trusted.is_trusted(MAILSERVER, node_id(1))
+            assert not trusted.is_trusted(MAILSERVER, node_id(3))
+        scene.chain.pass_blocks(1)
+        await scene.settle(trusted)
+        assert trusted.is_trusted(MAILSERVER, node_id(1))
+
+
 async def test_a_removed_node_stays_out_while_blocks_are_read_again_by_ranges(tmp_path):
     scene = Scene(tmp_path, RefusesLogs, honest=0, depth=8)
     scene.nodes[0].lying = False
