@@ -4,7 +4,7 @@ import stat
 
 import coincurve
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.errors import ConfigError, DecodeError
@@ -53,7 +53,6 @@ def test_discv5s_ecdh_vector():
     assert secret.ecdh(public) == shared[1:]
 
 
-@settings(deadline=None)
 @given(keys)
 def test_a_public_key_is_read_in_all_three_forms(key):
     public = key.public
@@ -65,7 +64,6 @@ def test_a_public_key_is_read_in_all_three_forms(key):
     assert public != public.to_bytes()
 
 
-@settings(deadline=None)
 @given(keys, digests)
 def test_a_signature_verifies_and_tells_its_signer(key, digest):
     signature = key.sign_recoverable(digest)
@@ -79,7 +77,6 @@ def test_a_signature_verifies_and_tells_its_signer(key, digest):
     assert int.from_bytes(signature[32:64], "big") <= ORDER // 2
 
 
-@settings(deadline=None)
 @given(keys, digests, st.integers(0, 511))
 def test_a_changed_signature_does_not_verify(key, digest, bit):
     signature = bytearray(key.sign(digest))
@@ -103,7 +100,6 @@ def test_another_digest_or_key_does_not_verify():
     assert not TWO.public.verify(signature, bytes(32))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=70))
 def test_noise_as_a_signature_verifies_nothing(noise):
     assert not ONE.public.verify(noise, bytes(32))
@@ -185,7 +181,6 @@ def test_the_error_is_a_decode_error():
     assert issubclass(InvalidKey, DecodeError)
 
 
-@settings(deadline=None)
 @given(keys, keys)
 def test_both_ends_of_an_ecdh_agree(one, other):
     assert one.ecdh(other.public) == other.ecdh(one.public)

@@ -5,7 +5,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.chain import answer as answers
@@ -128,7 +128,7 @@ def test_the_fast_reader_leaves_an_odd_envelope_to_the_general_one(text):
 
 
 @native
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=3), st.integers(0, 3)), max_size=3))
 def test_whatever_is_altered_both_readers_agree_or_the_fast_one_leaves_it(changes):
     text = bytearray(body(logs(2)))
@@ -142,7 +142,7 @@ def test_whatever_is_altered_both_readers_agree_or_the_fast_one_leaves_it(change
 
 
 @native
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.integers(0, 4000), st.sampled_from(b'0123456789abcdefABCDEFxX"\\{}[],: \x00\x80'))
 def test_whatever_character_is_altered_both_readers_agree_or_the_fast_one_leaves_it(at, new):
     text = bytearray(body(logs(2)))

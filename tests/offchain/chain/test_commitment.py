@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.chain import commitment
@@ -71,7 +71,6 @@ def test_knows_where_a_curator_stores_its_verdict():
 
 
 @pytest.mark.skipif(commitment.chain is chain_in_python, reason="the C code is not built")
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(0, 2**32 - 2),
     st.binary(min_size=28, max_size=28),

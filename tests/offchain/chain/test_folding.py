@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.chain.events import decode, plain_log
@@ -41,7 +41,6 @@ def log_of(each, number):
     return plain_log(raw_log(each, number + 1, number, number))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sets(st.sampled_from(NODES), max_size=2), st.lists(said, max_size=6))
 def test_is_what_decoding_and_applying_each_gives(below, story):
     below = [log_of(nodes_added(1, [node]), number) for number, node in enumerate(sorted(below))]

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.chain import events
@@ -109,7 +109,6 @@ def test_columns_that_do_not_fit_each_other_are_a_layer_error(column, value):
         decode(msgspec.msgpack.encode(fields))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200))
 def test_noise_is_a_layer_error(noise):
     with pytest.raises(LayerError):

@@ -183,7 +183,7 @@ def test_comes_back_as_it_was(file):
     assert encode(decode(file)) == file
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_damage_is_noticed(file, data):
     at = data.draw(st.integers(0, len(file) - 1))

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.client.coverage import SETTLING
@@ -164,7 +164,7 @@ def test_a_long_history_is_not_remembered_envelope_by_envelope():
     assert len(follow._seen) <= SETTLING / 20 + 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     arrivals=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 90)), max_size=15),
     breaks=st.lists(st.one_of(st.none(), st.none(), st.integers(0, 3)), max_size=30),

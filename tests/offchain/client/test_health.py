@@ -2,7 +2,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.client import health
@@ -19,7 +19,7 @@ healths = st.lists(
 ONE = Health(NodeId(b"\x01" * 32), 3, True, "it lied", 1_700_000_000.0, 1_700_000_030.0)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(chosen=healths)
 def test_what_is_written_is_read(tmp_path_factory, chosen):
     path = tmp_path_factory.mktemp("health") / "health.json"

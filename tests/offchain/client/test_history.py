@@ -454,7 +454,7 @@ def test_a_query_that_makes_no_sense_is_refused(changes, complaint):
         query(**changes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_whatever_fails_every_mail_comes_once_and_in_order(data):
     """Honest servers that hold everything, cut off, silent, refusing or repeating themselves at any point."""
@@ -511,7 +511,7 @@ items = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(items, max_size=40))
 def test_whatever_servers_send_nothing_unasked_comes_out(script):
     machine = make(page_size=4)

@@ -40,7 +40,7 @@ def closest(target, dead=frozenset(), count=16):
     return sorted(ENRS.keys() - dead, key=lambda each: xor_distance(each, target))[:count]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.binary(min_size=32, max_size=32))
 def test_finds_the_closest_nodes(target):
     lookup = Lookup(target, LOCAL, [record(1), record(2)])
@@ -53,7 +53,7 @@ def test_finds_the_closest_nodes(target):
     assert len(set(found) & set(closest(target))) >= 14
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sets(st.integers(3, 120), max_size=60), st.integers(0, 1000))
 def test_dead_nodes_are_passed_over(dead_numbers, seed):
     target = Random(seed).randbytes(32)

@@ -354,4 +354,4 @@ class TableMachine(RuleBasedStateMachine):
 
 
 TestTableAgainstItsModel = TableMachine.TestCase
-TestTableAgainstItsModel.settings = settings(max_examples=40, stateful_step_count=60, deadline=None)
+TestTableAgainstItsModel.settings = settings(max_examples=40, stateful_step_count=60)

@@ -149,7 +149,7 @@ def test_new_keys_are_not_written_with_before_the_other_side_used_them(network, 
     assert alice.wire.session(bob.node_id, bob.address, network.now) is not None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_everything_asked_again_arrives_over_a_bad_network(seed):
     network = Network(seed, jitter=0.05)

@@ -351,7 +351,7 @@ def test_requests_that_may_be_challenged_are_bounded_and_forgotten(network, alic
     assert alice.wire.sizes()["sent"] == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.sampled_from(["raw", "ordinary", "handshake", "whoareyou"]), st.binary(max_size=40))
 def test_no_noise_raises_or_is_heard(noise, shape, tail):
     network = Network()

@@ -42,7 +42,7 @@ def test_both_ends_open_and_know_each_other():
     assert left.state is right.state is State.OPEN
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.integers(),
     st.lists(

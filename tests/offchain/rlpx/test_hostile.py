@@ -234,7 +234,7 @@ def test_the_peer_is_told_of_its_breach():
     ]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.binary(max_size=60), max_size=5))
 def test_arbitrary_messages_with_right_macs_raise_nothing(bodies):
     for peer in (RawPeer.dial(server(), key(2)), open_peer()):
@@ -247,7 +247,7 @@ def test_arbitrary_messages_with_right_macs_raise_nothing(bodies):
         assert sum(isinstance(each, Closed) for each in found) == 1
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.binary(max_size=400), max_size=5))
 def test_arbitrary_bytes_raise_nothing(pieces):
     for connection in (server(), open_peer().connection):

@@ -562,7 +562,7 @@ def plain_event(log):
 
 
 TestTrust = TrustMachine.TestCase
-TestTrust.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestTrust.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 def test_a_commitment_is_carried_from_block_to_block(world):

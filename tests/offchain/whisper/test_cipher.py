@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.hashing import keccak256
@@ -59,7 +59,6 @@ def test_derives_the_keys_that_real_programs_derive(password, expected):
     assert cipher.key_from_password(password).hex() == expected
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=600), st.booleans())
 def test_what_is_sealed_is_opened(payload, signed):
     signer = key(1) if signed else None

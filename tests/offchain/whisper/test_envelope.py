@@ -170,7 +170,7 @@ def test_no_envelope_makes_the_judge_fail(envelope, now):
 # PROOF OF WORK
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from(PowRule), st.floats(0.0001, 0.02), st.integers(1, 100), st.binary(max_size=300))
 def test_mining_reaches_its_target_and_no_fewer_bits_would(rule, target, ttl, data):
     envelope = mine(1_700_000_000, ttl, b"abcd", data, target, rule)

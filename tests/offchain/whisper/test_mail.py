@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain import rlp
@@ -229,7 +229,6 @@ noise = st.one_of(st.binary(max_size=200), rlp_noise, almost_requests)
     ],
     ids=("request", "plain", "completion", "sync request", "sync response", "open"),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=noise)
 def test_noise_raises_the_one_error(decode, data):
     try:

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain import rlp
@@ -352,7 +352,6 @@ def test_a_clock_that_is_set_back_does_no_harm():
         ours.receive(1, encode_many([envelope(sent=now)]), now)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 130), st.binary(max_size=150)), max_size=8))
 def test_arbitrary_packets_raise_the_one_error_or_nothing(noise):
     for ours in (ShhSession(Status(), NOW), session(Status(0.1, topic_bloom(TOPIC)), Status(confirmations=True))):

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain import rlp
@@ -21,7 +21,6 @@ def opener(client=CLIENT, server=SERVER, request_id=ID):
     return AnswerOpener(client, server.public, request_id)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contents=st.lists(st.binary(max_size=400), max_size=5))
 def test_the_client_that_asked_reads_every_packet_in_order(contents):
     sealing, opening = sealer(), opener()
@@ -74,7 +73,6 @@ def test_an_unsigned_box_is_refused():
         opener().open(rlp.encode(box))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(noise=st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(rlp.encode)), inside=st.binary(max_size=60))
 def test_noise_raises_the_one_error(noise, inside):
     box = rlp.encode(cipher.seal_asym(CLIENT.public, inside, SERVER))

@@ -71,7 +71,7 @@ class Cache(RuleBasedStateMachine):
 
 
 TestCache = Cache.TestCase
-TestCache.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestCache.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 def cache_of(ips, lan=False):

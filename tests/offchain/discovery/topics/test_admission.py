@@ -4,7 +4,7 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.discovery.topics.admission import SHARES, SharedAdmission, SpecifiedAdmission, scarcity
@@ -75,7 +75,6 @@ happenings = st.lists(
 
 
 @pytest.mark.parametrize("make", STRATEGIES)
-@settings(deadline=None)
 @given(start=st.lists(who, max_size=SMALL - 1), steps=happenings, watched=who)
 def test_whoever_was_told_to_wait_waits_no_less_by_asking_again(make, start, steps, watched):
     strategy = filled(make(SMALL), start)
@@ -100,7 +99,6 @@ def test_whoever_was_told_to_wait_waits_no_less_by_asking_again(make, start, ste
 
 
 @pytest.mark.parametrize("make", STRATEGIES)
-@settings(deadline=None)
 @given(ads=st.lists(who, max_size=SMALL))
 def test_when_everything_expired_nothing_is_held(make, ads):
     strategy = filled(make(SMALL), ads)
@@ -159,7 +157,6 @@ def test_three_servers_at_one_address_are_admitted_within_a_second_or_two():
         strategy.added(MAIL, "192.0.2.1")
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(

@@ -100,7 +100,7 @@ class ArchiveMachine(RuleBasedStateMachine):
         assert {each.sent // DAY for each in self.model.values()} <= days
 
 
-SETTINGS = settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=25, stateful_step_count=20, suppress_health_check=list(HealthCheck))
 
 
 def test_lmdb_does_what_the_model_does():

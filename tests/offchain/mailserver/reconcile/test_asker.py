@@ -96,7 +96,7 @@ def pull(mine, other, ranges=RANGES, **options):
 membership = st.lists(st.sampled_from((0, 1, 2, 3, 3, 3)), min_size=1, max_size=400)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(membership, st.sampled_from((1, 3, 128)), st.sampled_from((2, 3, 16)))
 def test_after_both_have_asked_both_have_everything_whatever_the_split(split, listed, parts):
     one = Side(each for each, where in zip(MAILS, split, strict=False) if where & 1)
