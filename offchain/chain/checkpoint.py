@@ -1,6 +1,6 @@
 """What survives the end of the process: SQLite, one writer, one transaction for each step.
 
-    meta      whose facts these are, and up to which block they are proven
+    meta      whose facts these are, up to which block they are proven, and who is withheld since the head went back
     layer     the base of the ledger, in layers of which each says what it changed in those before it
     pending   what came after it, as logs: final chunks that are not proven yet, and blocks that may be reorganised away
 
@@ -31,7 +31,7 @@ from offchain.chain.facts import TABLES, Facts
 from offchain.chain.header import Header
 from offchain.chain.ledger import Block, Chunk, merge
 from offchain.errors import StorageError
-from offchain.types import Address
+from offchain.types import Address, Kind, NodeId
 
 log = logging.getLogger("offchain.chain")
 
@@ -71,6 +71,15 @@ class Proven(msgspec.Struct, frozen=True):
     """Unix time that the proof speaks of."""
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """Blocks were taken back, and nothing has replaced them yet."""
+
+    until: int
+    """The height at which the head must have been proven before all counts again."""
+    withheld: list[tuple[Kind, NodeId]] = []
+    """Whom only this would make trusted again."""
+
+
 @dataclass(slots=True)
 class Saved:
     """What a database held when it was opened."""
@@ -83,6 +92,7 @@ class Saved:
     chunks_header: Header | None = None
     """Of the last block of the last chunk, if it was known."""
     blocks: list[tuple[Header, tuple[PlainLog, ...]]] = field(default_factory=list)
+    doubt: Doubt | None = None
     code_hash: bytes | None = None
 
 
@@ -149,6 +159,17 @@ class Checkpoint:
                 (block.header.number, block.header.number, 0, _header_out(block.header), _logs_out(block.logs))
                 for block in added
             )
+
+    def take_back(self, above: int, doubt: Doubt) -> None:
+        """Forget the blocks above a height, with nothing in their place yet, and keep who is withheld therefore."""
+        with self._transaction():
+            self._db.execute("DELETE FROM pending WHERE first > ?", (above,))
+            self._put("doubt", msgspec.msgpack.encode(doubt))
+
+    def end_doubt(self) -> None:
+        """Forget who was withheld: other blocks are where some had been taken back."""
+        with self._transaction():
+            self._db.execute("DELETE FROM meta WHERE key = 'doubt'")
 
     def prove(self, absorbed: Facts | None, base: Header, commitment: Commitment, proven: Proven) -> None:
         """Write what the base took in, drop what is pending up to the base block, and say what is proven."""
@@ -266,6 +287,8 @@ class Checkpoint:
             saved.commitment = Commitment.from_word(meta["commitment"])
         if "proven" in meta:
             saved.proven = msgspec.msgpack.decode(meta["proven"], type=Proven)
+        if "doubt" in meta:
+            saved.doubt = msgspec.msgpack.decode(meta["doubt"], type=Doubt)
         entries = 0
         for count, encoded in self._db.execute("SELECT entries, facts FROM layer ORDER BY last"):
             saved.base.absorb(_layer_in(encoded))

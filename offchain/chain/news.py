@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from offchain.chain.checkpoint import Proven
 from offchain.chain.facts import Facts
 from offchain.chain.ledger import Touched
+from offchain.types import Kind, NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Update:
     """Whether blocks were taken back with nothing in their place: whom this alone makes trusted again is withheld."""
     settled: bool = True
     """Whether the chain has gone on, proven, since the last retreat."""
+    withheld: frozenset[tuple[Kind, NodeId]] = frozenset()
+    """Whom an earlier process withheld."""
 
 
 @dataclass(frozen=True, slots=True)

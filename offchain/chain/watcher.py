@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from offchain.chain.agreement import Watchdog, agreed_final, needed
 from offchain.chain.attest import Attestor
 from offchain.chain.branch import WORTH_IT, BranchSource
-from offchain.chain.checkpoint import Checkpoint, Identity, Proven
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven
 from offchain.chain.commitment import Commitment, MissingEventError
 from offchain.chain.events import PlainLog
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
@@ -29,6 +29,7 @@ from offchain.chain.rpc import BadAnswer, Endpoint, Rpc, RpcError, WrongChain, s
 from offchain.chain.tags import Tags
 from offchain.config import ChainConfig
 from offchain.errors import ChainError, ConfigError, DecodeError
+from offchain.types import Kind, NodeId
 
 log = logging.getLogger("offchain.chain")
 
@@ -56,13 +57,17 @@ class LateLogs(ChainError):
 
 
 class Watcher:
-    """Follows one registry. Everything it learns it hands to `deliver`, in the order in which it is true."""
+    """Follows one registry. Everything it learns it hands to `deliver`, in the order in which it is true.
+
+    Whom the receiver withholds after a retreat is asked for with `withheld`, and told to the next process.
+    """
 
     def __init__(
         self,
         config: ChainConfig,
         deliver: Callable[[Update], None],
         *,
+        withheld: Callable[[], Iterable[tuple[Kind, NodeId]]] = tuple,
         progress: Callable[[Progress], None] | None = None,
         clock: Callable[[], float] = time.time,
         rpc: Rpc | None = None,
@@ -78,6 +83,7 @@ class Watcher:
         self.final: Header | None = None
         """The last block of the ledger's stage."""
         self._deliver = deliver
+        self._withheld = withheld
         self._progress = progress
         self._clock = clock
         self._hints = Hints()
@@ -146,11 +152,14 @@ class Watcher:
             # What is pending can be fetched again; what is proven stays.
             log.warning("%s: what was pending is not usable and is fetched again: %s", self.config.database, error)
             self._forget_pending()
+            self._checkpoint.discard_pending()
         if self.proven is not None and self.proven.block > self.ledger.stage_block:
             known = [block.header for block in self.ledger.blocks if block.header.number == self.proven.block]
             if known and known[0].hash == self.proven.hash:
                 self.ledger.proven(self.proven.block, self.ledger.stage_block)
-        self._tell(EVERYTHING)
+        if saved.doubt is not None:
+            self._doubt = saved.doubt.until
+        self._tell(EVERYTHING, withheld=saved.doubt.withheld if saved.doubt is not None else ())
 
     def close(self) -> None:
         """Give the database back."""
@@ -211,13 +220,28 @@ class Watcher:
 
     def _retreat(self) -> None:
         """Go back to what is proven and final; nobody becomes trusted by that."""
-        self._doubt = 0
         self._forget_pending()
-        self._tell(EVERYTHING, retreat=True)
+        self._take_back(EVERYTHING, self.ledger.base_block, 0)
+
+    def _take_back(self, touched: Touched, above: int, doubt: int) -> None:
+        """Blocks above a height, which the ledger has forgotten, are taken back, with nothing in their place yet.
+
+        An earlier doubt that reaches further goes on: what follows it, a lie even, does not shorten it.
+
+        It is told first, and then written together with whom it withholds: the next process has either the blocks or
+        the names.
+        """
+        self._doubt = max(doubt, self._doubt or 0)
+        self._tell(touched, retreat=True)
+        self._checkpoint.take_back(above, Doubt(self._doubt, list(self._withheld())))
+
+    def _end_doubt(self) -> None:
+        """Other blocks are where some had been taken back."""
+        self._doubt = None
+        self._checkpoint.end_doubt()
 
     def _forget_pending(self) -> None:
         self.ledger.discard_stage()
-        self._checkpoint.discard_pending()
         base = self.ledger.base_block
         if self.final is not None and self.final.number != base:
             self.final = self._checkpoint.base_header()
@@ -270,8 +294,9 @@ class Watcher:
                 self.final = await self._tags.header(endpoint, hex(self.ledger.stage_block))
                 return
             if self.ledger.blocks:
-                self._checkpoint.switch(self.ledger.stage_block, [])
-                self._tell(self.ledger.switch(len(self.ledger.blocks), []))
+                head = self.ledger.blocks[-1].header.number
+                touched = self.ledger.switch(len(self.ledger.blocks), [])
+                self._take_back(touched, self.ledger.stage_block, head)
             await self._backfill(endpoint, final)
             self.final = final
 
@@ -370,19 +395,19 @@ class Watcher:
             touched = ledger.switch(len(switch.dropped), blocks)
         except DecodeError as error:
             raise Contradiction(f"{endpoint.name}: {error}") from error
-        self._checkpoint.switch(kept[-1].header.number if kept else ledger.stage_block, blocks)
         self.counters.heads += len(blocks)
         self.counters.logs += sum(len(block.logs) for block in blocks)
         if switch.dropped:
             self.counters.reorgs += 1
             self.counters.deepest_reorg = max(self.counters.deepest_reorg, len(switch.dropped))
             log.info("reorganisation: %d blocks dropped, %d added", len(switch.dropped), len(blocks))
-        retreat = bool(switch.dropped) and not blocks
-        if retreat:
+        head = kept[-1].header.number if kept else ledger.stage_block
+        if switch.dropped and not blocks:
             # An endpoint that shows an old head must not bring back what was removed since.
-            head = switch.dropped[-1].number - 1
-            self._doubt = min(switch.dropped[0].number, head + WALK_LIMIT)
-        self._tell(touched, retreat=retreat)
+            self._take_back(touched, head, min(switch.dropped[0].number, head + WALK_LIMIT))
+        else:
+            self._checkpoint.switch(head, blocks)
+            self._tell(touched)
 
     async def _attest_head(self, endpoint: Endpoint, source: BranchSource, added: int) -> None:
         """Have new blocks proven at once if there may be logs in them."""
@@ -401,7 +426,7 @@ class Watcher:
                     raise LateLogs(f"{endpoint.name} had not all logs of block {block.header} at first") from None
             raise
         if proven and due:
-            self._doubt = None
+            self._end_doubt()
             if needed(self.rpc, self.config.quorum) <= 1 and head.number >= self._lied_at:
                 self._calm_down()
             self._tell(EVERYTHING)
@@ -517,7 +542,7 @@ class Watcher:
         if target.number > self._frozen_at:
             self._calm_down()
         if self._doubt is not None and target.number >= max(self._doubt, follower.head.number):
-            self._doubt = None
+            self._end_doubt()
             touched = EVERYTHING
         self._tell(touched)
 
@@ -533,8 +558,17 @@ class Watcher:
 
     # Telling
 
-    def _tell(self, touched: Touched, *, retreat: bool = False) -> None:
-        ledger, settled = self.ledger, self._doubt is None
+    def _tell(self, touched: Touched, *, retreat: bool = False, withheld: Iterable[tuple[Kind, NodeId]] = ()) -> None:
         self._deliver(
-            Update(ledger.adopted, ledger.head, touched, self.proven, self.alarm, self.head or 0, retreat, settled)
+            Update(
+                self.ledger.adopted,
+                self.ledger.head,
+                touched,
+                self.proven,
+                self.alarm,
+                self.head or 0,
+                retreat=retreat,
+                settled=self._doubt is None,
+                withheld=frozenset(withheld),
+            )
         )

@@ -111,7 +111,12 @@ class TrustedNodes:
     async def __aenter__(self) -> TrustedNodes:
         """Take up what the database holds, and begin to follow. StorageError, ConfigError if that is impossible."""
         self._watcher = Watcher(
-            self.config, self._deliver, progress=self._note_progress, clock=self._clock, rpc=self._rpc
+            self.config,
+            self._deliver,
+            withheld=self.trusted_set.withheld,
+            progress=self._note_progress,
+            clock=self._clock,
+            rpc=self._rpc,
         )
         try:
             if self.config.snapshot is not None and self._watcher.base_header() is None:

@@ -148,6 +148,10 @@ class TrustedSet:
         """Whether the node would be trusted only because an endpoint took back what was said before."""
         return (kind, node_id) in self._withheld
 
+    def withheld(self) -> frozenset[tuple[Kind, NodeId]]:
+        """All who are withheld now, for the next process to know."""
+        return frozenset(self._withheld)
+
     def count(self, kind: Kind) -> int:
         """How many nodes are trusted for the kind now."""
         now = self._clock()
@@ -207,6 +211,7 @@ class TrustedSet:
         if update.settled and self._withheld:
             self._withheld.clear()
             touched = EVERYTHING
+        self._withheld |= update.withheld
         self._retreating = update.retreat
         try:
             return self._take(touched, now, wanted)

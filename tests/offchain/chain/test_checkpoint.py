@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from offchain.chain import checkpoint as checkpoints
-from offchain.chain.checkpoint import Checkpoint, Identity, Proven
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven
 from offchain.chain.commitment import Commitment
 from offchain.chain.events import plain_log
 from offchain.chain.facts import Facts
 from offchain.chain.header import Header
 from offchain.chain.ledger import Block, Chunk, Ledger
 from offchain.errors import StorageError
+from offchain.types import MAILSERVER
 from tests.support.chain import (
     ADMIN,
     CHAIN_ID,
@@ -196,6 +197,23 @@ def test_what_is_pending_is_there_again(path, chain):
 
     assert [header for header, _ in saved.blocks] == [header_of(chain.blocks[4])]
     assert saved.blocks[0][1] == logs_of(chain, 4, 4)
+
+
+def test_blocks_are_taken_back_together_with_whom_that_withholds_until_the_doubt_ends(path, chain):
+    ledger, doubt = new_ledger(), Doubt(5, [(MAILSERVER, node_id(1)), (MAILSERVER, node_id(2))])
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 3, upto_head=(4, 5))
+        assert checkpoint.load().doubt is None
+        checkpoint.take_back(4, doubt)
+
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        saved = checkpoint.load()
+        assert [header for header, _ in saved.blocks] == [header_of(chain.blocks[4])]
+        assert saved.doubt == doubt
+        checkpoint.end_doubt()
+
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        assert checkpoint.load().doubt is None
 
 
 def test_chunks_that_were_not_proven_are_there_again(path, chain):

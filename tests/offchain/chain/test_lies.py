@@ -22,6 +22,7 @@ from tests.support.lies import (
     OmitsRemovals,
     OmitsVerdicts,
     ProvesAnotherSlot,
+    RefusesLogs,
     RefusesProofs,
     Scene,
     SendsAnotherBlock,
@@ -173,6 +174,95 @@ async def test_an_old_head_does_not_bring_back_a_removed_node(lie, tmp_path):
         for _ in range(100):
             await scene.breathe()
             assert not trusted.is_trusted(MAILSERVER, node_id(1))
+
+
+@pytest.mark.parametrize("later", [2, 20], ids=["at the head", "final"])
+@pytest.mark.parametrize("again", [False, True], ids=["is gone", "comes again"])
+async def test_a_removal_that_was_taken_back_counts_in_the_next_process_until_blocks_replace_it(again, later, tmp_path):
+    scene = Scene(tmp_path, honest=1, depth=8)
+    scene.first_years()
+    removal = nodes_removed(1, node_ids(1))
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        assert trusted.is_trusted(MAILSERVER, node_id(1))
+        scene.chain.mine(removal)
+        scene.chain.pass_blocks(1)
+        await scene.settle(trusted)
+        scene.chain.drop(2)
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+        assert not trusted.is_trusted(MAILSERVER, node_id(1))
+
+    for _ in range(2):
+        async with scene.open() as trusted:
+            for _ in range(50):
+                assert not trusted.is_trusted(MAILSERVER, node_id(1))
+                await scene.breathe()
+            assert "taken back" in trusted.why(MAILSERVER, node_id(1))
+
+    async with scene.open() as trusted:
+        scene.chain.mine(*[removal] * again)
+        scene.chain.pass_blocks(later - 1)
+        await scene.settle(trusted)
+        await trusted.wait_for(lambda each: not each.trusted_set.withheld(), 60.0)
+        assert trusted.is_trusted(MAILSERVER, node_id(1)) is not again
+
+    async with scene.open() as trusted:
+        assert not trusted.trusted_set.withheld()
+        assert trusted.is_trusted(MAILSERVER, node_id(1)) is not again
+
+
+async def test_going_back_once_more_from_a_lower_head_does_not_end_the_first_doubt(tmp_path):
+    scene = Scene(tmp_path, honest=1, depth=8)
+    scene.first_years()
+
+    async def at_the_head(trusted):
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        scene.chain.pass_blocks(1)
+        await scene.settle(trusted)
+        scene.chain.drop(2)
+        await at_the_head(trusted)
+        scene.chain.mine(nodes_removed(1, node_ids(3)))
+        await at_the_head(trusted)
+        scene.chain.drop(1)
+        await at_the_head(trusted)
+        scene.chain.pass_blocks(1)
+        await at_the_head(trusted)
+        for _ in range(50):
+            await scene.breathe()
+            assert not trusted.is_trusted(MAILSERVER, node_id(1))
+            assert not trusted.is_trusted(MAILSERVER, node_id(3))
+        scene.chain.pass_blocks(1)
+        await scene.settle(trusted)
+        assert trusted.is_trusted(MAILSERVER, node_id(1))
+
+
+async def test_a_removed_node_stays_out_while_blocks_are_read_again_by_ranges(tmp_path):
+    scene = Scene(tmp_path, RefusesLogs, honest=0, depth=8)
+    scene.nodes[0].lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        await scene.settle(trusted)
+    scene.chain.pass_blocks(100)
+    scene.nodes[0].lying = True
+
+    for _ in range(2):
+        async with scene.open() as trusted:
+            for _ in range(50):
+                assert not trusted.is_trusted(MAILSERVER, node_id(1))
+                await scene.breathe()
+            assert trusted.status()["problem"]
+    scene.nodes[0].lying = False
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        assert not trusted.trusted_set.withheld()
 
 
 async def test_two_endpoints_that_contradict_each_other_raise_the_alarm_and_freeze_the_set(tmp_path):

@@ -120,7 +120,6 @@ class TrustMachine(RuleBasedStateMachine):
     async def start(self, home):
         """Begin to follow, with the database in a folder."""
         self.home = home
-        self.withheld = set()  # Only the process that saw the head go back knows of it.
         self.rpc = FakeRpc(*self.nodes)
         config = ChainConfig(
             rpc=tuple(endpoint.url for endpoint in self.rpc.endpoints),
@@ -273,12 +272,12 @@ class TrustMachine(RuleBasedStateMachine):
     @rule(depth=st.integers(1, 3))
     def the_chain_goes_back(self, depth):
         depth = min(depth, self.chain.head.number - self.final)
-        if not depth or self.withheld:
+        if not depth:
             return
-        before, self.doubt = self.found(), self.chain.head.number
+        before, self.doubt = self.found(), max(self.doubt, self.chain.head.number)
         self.chain.drop(depth)
         self.mined_at = self.loop.time()
-        self.withheld = self.expected() - before
+        self.withheld |= self.expected() - before
         self.run(self.until(self.not_settled))
 
     @rule(policy=policies)
