@@ -1,7 +1,7 @@
 """Write what off-chain code needs to know of the contracts to offchain/chain/abi/: ABI and storage layout, as compiled.
 
-    python scripts/export_abi.py           write the files
-    python scripts/export_abi.py --check   say which are out of date; exit 1 if any is
+    python -m scripts.export_abi           write the files
+    python -m scripts.export_abi --check   say which are out of date; exit 1 if any is
 
 Needs the compiler of the set-up, not Brownie.
 """
@@ -9,23 +9,11 @@ Needs the compiler of the set-up, not Brownie.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from scripts.sources import ROOT, SOURCES, Mismatch, solc
+
 TARGET = ROOT / "offchain" / "chain" / "abi"
-CONTRACTS = {
-    "NodeRegistry": "contracts/NodeRegistry.sol",
-    "OwnerCurator": "contracts/curation/OwnerCurator.sol",
-    "TokenCurator": "contracts/curation/TokenCurator.sol",
-    "BallotBox": "contracts/curation/BallotBox.sol",
-    "Parameters": "contracts/curation/Parameters.sol",
-    "ParameterVote": "contracts/curation/ParameterVote.sol",
-    "DiscoveryLens": "contracts/DiscoveryLens.sol",
-}
-SOLC_VERSION = "0.8.37"
 
 
 def main() -> None:
@@ -33,7 +21,7 @@ def main() -> None:
     stale = [name for name, text in documents.items() if _read(name) != text]
     if "--check" in sys.argv[1:]:
         if stale:
-            sys.exit(f"out of date: {', '.join(stale)}; run: python scripts/export_abi.py")
+            sys.exit(f"out of date: {', '.join(stale)}; run: python -m scripts.export_abi")
         return
     TARGET.mkdir(parents=True, exist_ok=True)
     for name, text in documents.items():
@@ -43,34 +31,24 @@ def main() -> None:
 def exported() -> dict[str, str]:
     """The files' text by contract name."""
     output = compiled()
-    return {name: _document(name, output["contracts"][path][name]) for name, path in CONTRACTS.items()}
+    return {name: _document(name, output["contracts"][path][name]) for name, path in SOURCES.items()}
 
 
 def compiled() -> dict:
     """The compiler's ABI and storage layout of the contracts and all they import."""
     request = {
         "language": "Solidity",
-        "sources": {path: {"content": (ROOT / path).read_text()} for path in CONTRACTS.values()},
+        "sources": {path: {"content": (ROOT / path).read_text()} for path in SOURCES.values()},
         "settings": {
             "remappings": ["@openzeppelin=node_modules/@openzeppelin"],
             "evmVersion": "cancun",
             "outputSelection": {"*": {"*": ["abi", "storageLayout"]}},
         },
     }
-    folder = Path(os.environ.get("SOLCX_BINARY_PATH", ROOT / ".solcx"))
-    process = subprocess.run(
-        [folder / f"solc-v{SOLC_VERSION}", "--standard-json", "--allow-paths", str(ROOT)],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
-    output: dict = json.loads(process.stdout)
-    errors = [error["formattedMessage"] for error in output.get("errors", ()) if error["severity"] == "error"]
-    if errors:
-        sys.exit("\n".join(errors))
-    return output
+    try:
+        return solc(request, "--allow-paths", str(ROOT), cwd=ROOT)
+    except Mismatch as error:
+        sys.exit(str(error))
 
 
 def storage(layout: dict) -> dict[str, dict]:

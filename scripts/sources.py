@@ -60,16 +60,22 @@ def standard_input(name: str) -> dict[str, Any]:
 
 def compiled(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The compiler's output for each deployed contract of an input. Nothing besides the input is read."""
+    output = solc(document)
+    return {name: output["contracts"][path][name] for name, path in SOURCES.items() if path in document["sources"]}
+
+
+def solc(document: dict[str, Any], *options: str, cwd: Path | None = None) -> dict[str, Any]:
+    """What the compiler of the set-up answers to a standard JSON input. Mismatch with its words if it finds errors."""
     folder = Path(os.environ.get("SOLCX_BINARY_PATH", ROOT / ".solcx"))
     process = subprocess.run(
-        [folder / f"solc-v{SOLC_VERSION}", "--standard-json"],
-        input=json.dumps(document), capture_output=True, text=True, check=True,
+        [folder / f"solc-v{SOLC_VERSION}", "--standard-json", *options],
+        input=json.dumps(document), capture_output=True, text=True, check=True, cwd=cwd,
     )  # fmt: skip
-    output = json.loads(process.stdout)
+    output: dict[str, Any] = json.loads(process.stdout)
     errors = [error["formattedMessage"] for error in output.get("errors", ()) if error["severity"] == "error"]
     if errors:
         raise Mismatch("\n".join(errors))
-    return {name: output["contracts"][path][name] for name, path in SOURCES.items() if path in document["sources"]}
+    return output
 
 
 def check_sent(output: dict[str, Any], sent: bytes, arguments: bytes) -> None:

@@ -11,7 +11,7 @@ from tests.support.registry import interface
 
 def test_the_committed_files_are_up_to_date():
     for name, text in export_abi.exported().items():
-        assert (export_abi.TARGET / f"{name}.json").read_text() == text, "run: python scripts/export_abi.py"
+        assert (export_abi.TARGET / f"{name}.json").read_text() == text, "run: python -m scripts.export_abi"
 
 
 def test_brownie_compiles_the_same_interface():

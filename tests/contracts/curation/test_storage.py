@@ -6,7 +6,7 @@ import pytest
 from brownie import web3
 
 from offchain.chain import proof
-from scripts import export_abi
+from scripts import export_abi, sources
 from scripts.terms import TOKEN
 from tests.support.curation import FOR
 from tests.support.storage import mapping_slot, words
@@ -44,7 +44,7 @@ STRUCTS = {
 @pytest.fixture(scope="module")
 def compiled():
     output = export_abi.compiled()["contracts"]
-    return {name: output[path][name]["storageLayout"] for name, path in export_abi.CONTRACTS.items()}
+    return {name: output[path][name]["storageLayout"] for name, path in sources.SOURCES.items()}
 
 
 @pytest.mark.parametrize("contract", LAYOUT)
