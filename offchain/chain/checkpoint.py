@@ -1,11 +1,12 @@
 """What survives the end of the process: SQLite, one writer, one transaction for each step.
 
     meta      whose facts these are, up to which block they are proven, and who is withheld since the head went back
-    layer     the base of the ledger, in layers of which each says what it changed in those before it
-    pending   what came after it, as logs: final chunks that are not proven yet, and blocks that may be reorganised away
+    layer     final blocks, in layers of which each says what it changed in those before it: first the base of the
+              ledger, then its stage, which is not proven yet
+    pending   what came after them, as logs: blocks that may be reorganised away
 
-A layer is one row however much is in it, so that a long backfill is written as fast as its bytes; small ones are joined
-as they come, so that there are few.
+A layer is one row however much is in it, so that a long backfill is written as fast as its bytes, and proving it moves
+nothing; small ones are joined as they come, so that there are few.
 
 A step is in the database completely or not at all, whenever the process is killed; the position of the follower and
 the facts it has seen are written together. A file that belongs to something else is refused, never overwritten.
@@ -15,11 +16,11 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import cramjam
 import msgspec
@@ -29,7 +30,7 @@ from offchain.chain.commitment import Commitment
 from offchain.chain.events import PlainLog
 from offchain.chain.facts import TABLES, Facts
 from offchain.chain.header import Header
-from offchain.chain.ledger import Block, Chunk, merge
+from offchain.chain.ledger import Block, merge
 from offchain.errors import StorageError
 from offchain.types import Address, Kind, NodeId
 
@@ -38,16 +39,15 @@ log = logging.getLogger("offchain.chain")
 APPLICATION_ID: Final = 0x57595054
 """SQLite's mark for whose file it is: "WYPT"."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE layer (last INTEGER PRIMARY KEY, entries INTEGER NOT NULL, facts BLOB NOT NULL);
-CREATE TABLE pending (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, chunk INTEGER NOT NULL, header BLOB,
-  logs BLOB NOT NULL);
+CREATE TABLE pending (block INTEGER PRIMARY KEY, header BLOB NOT NULL, logs BLOB NOT NULL);
 """
 
-JOINED: Final = 256 * 1024
+JOINED: Final = 64 * 1024
 """Bytes from which a layer is not joined with those after it until the database is opened again."""
 
 
@@ -71,6 +71,16 @@ class Proven(msgspec.Struct, frozen=True):
     """Unix time that the proof speaks of."""
 
 
+class Staged(msgspec.Struct, frozen=True):
+    """Up to where there are final blocks that are not proven yet."""
+
+    block: int
+    commitment: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    """After it, as the registry's slot would hold it."""
+    header: Header | None = None
+    """Of that block, if it was known."""
+
+
 class Doubt(msgspec.Struct, frozen=True):
     """Blocks were taken back, and nothing has replaced them yet."""
 
@@ -88,9 +98,9 @@ class Saved:
     base_header: Header | None = None
     commitment: Commitment = field(default_factory=Commitment)
     proven: Proven | None = None
-    chunks: list[Chunk] = field(default_factory=list)
-    chunks_header: Header | None = None
-    """Of the last block of the last chunk, if it was known."""
+    stage: Facts = field(default_factory=Facts)
+    """What the final blocks above the base change in it."""
+    staged: Staged | None = None
     blocks: list[tuple[Header, tuple[PlainLog, ...]]] = field(default_factory=list)
     doubt: Doubt | None = None
     code_hash: bytes | None = None
@@ -145,25 +155,25 @@ class Checkpoint:
 
     # Writing, one transaction each
 
-    def add_chunk(self, chunk: Chunk, header: Header | None = None) -> None:
-        """Keep final blocks whose logs are not proven yet; `header` is of the last of them."""
-        encoded = None if header is None else _header_out(header)
+    def add_stage(self, layer: Facts, staged: Staged) -> None:
+        """Keep what more final blocks change, which are not proven yet."""
         with self._transaction():
-            self._insert_pending([(chunk.first, chunk.last, 1, encoded, _logs_out(chunk.logs))])
+            self._append(layer, staged.block, above=self._base_block())
+            self._put("stage", msgspec.msgpack.encode(staged))
 
     def switch(self, above: int, added: Sequence[Block]) -> None:
         """Forget the blocks above a height, and keep others."""
         with self._transaction():
-            self._db.execute("DELETE FROM pending WHERE first > ?", (above,))
-            self._insert_pending(
-                (block.header.number, block.header.number, 0, _header_out(block.header), _logs_out(block.logs))
-                for block in added
-            )
+            self._db.execute("DELETE FROM pending WHERE block > ?", (above,))
+            rows = [(block.header.number, _header_out(block.header), _logs_out(block.logs)) for block in added]
+            self._db.executemany("INSERT INTO pending VALUES (?, ?, ?)", rows)
 
     def take_back(self, above: int, doubt: Doubt) -> None:
         """Forget the blocks above a height, with nothing in their place yet, and keep who is withheld therefore."""
         with self._transaction():
-            self._db.execute("DELETE FROM pending WHERE first > ?", (above,))
+            self._db.execute("DELETE FROM pending WHERE block > ?", (above,))
+            if self._db.execute("DELETE FROM layer WHERE last > ?", (above,)).rowcount:
+                self._db.execute("DELETE FROM meta WHERE key = 'stage'")
             self._put("doubt", msgspec.msgpack.encode(doubt))
 
     def end_doubt(self) -> None:
@@ -172,11 +182,15 @@ class Checkpoint:
             self._db.execute("DELETE FROM meta WHERE key = 'doubt'")
 
     def prove(self, absorbed: Facts | None, base: Header, commitment: Commitment, proven: Proven) -> None:
-        """Write what the base took in, drop what is pending up to the base block, and say what is proven."""
+        """Make the stage part of the base, with a layer on top, and say what is proven.
+
+        The layer is what became final of the pending blocks, which are dropped; without one the base does not move.
+        """
         with self._transaction():
             if absorbed is not None:
                 self._append(absorbed, base.number)
-                self._db.execute("DELETE FROM pending WHERE last <= ?", (base.number,))
+                self._db.execute("DELETE FROM pending WHERE block <= ?", (base.number,))
+                self._db.execute("DELETE FROM meta WHERE key = 'stage'")
                 self._put("base", _header_out(base))
                 self._put("commitment", commitment.word)
             self._put("proven", msgspec.msgpack.encode(proven))
@@ -184,7 +198,7 @@ class Checkpoint:
     def discard_pending(self) -> None:
         """Forget everything that came after the base."""
         with self._transaction():
-            self._db.execute("DELETE FROM pending")
+            self._discard_pending()
 
     def set_code_hash(self, code_hash: bytes) -> None:
         """Remember which code the registry has."""
@@ -254,12 +268,12 @@ class Checkpoint:
         if not self._identity.curators <= known:
             # The verdicts of a curator that is new here lie in blocks that were passed: read them again.
             self._db.execute("DELETE FROM layer")
-            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven')")
+            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven', 'stage')")
         if gone := known - self._identity.curators:
             self._drop_curators(gone)
         if known != self._identity.curators:
-            # Pending logs may be of curators that no longer count; they are fetched again.
-            self._db.execute("DELETE FROM pending")
+            # What is not proven may be of curators that no longer count; it is fetched again.
+            self._discard_pending()
             self._put_curators()
 
     def _put_curators(self) -> None:
@@ -273,8 +287,15 @@ class Checkpoint:
     def _put(self, key: str, value: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _insert_pending(self, rows: Iterable[tuple[int, int, int, bytes | None, bytes]]) -> None:
-        self._db.executemany("INSERT INTO pending VALUES (?, ?, ?, ?, ?)", rows)
+    def _base_block(self) -> int:
+        """The block up to which layers are part of the base; those above are the stage."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'base'").fetchone()
+        return -1 if row is None else _header_in(row[0]).number
+
+    def _discard_pending(self) -> None:
+        self._db.execute("DELETE FROM pending")
+        self._db.execute("DELETE FROM layer WHERE last > ?", (self._base_block(),))
+        self._db.execute("DELETE FROM meta WHERE key = 'stage'")
 
     def _load(self) -> Saved:
         problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -289,26 +310,33 @@ class Checkpoint:
             saved.proven = msgspec.msgpack.decode(meta["proven"], type=Proven)
         if "doubt" in meta:
             saved.doubt = msgspec.msgpack.decode(meta["doubt"], type=Doubt)
-        entries = 0
-        for count, encoded in self._db.execute("SELECT entries, facts FROM layer ORDER BY last"):
-            saved.base.absorb(_layer_in(encoded))
-            entries += count
-        if entries > 2 * _entries(saved.base) + 1_000:
-            self._join_all(saved.base)
-        for first, last, is_chunk, header, logs in self._db.execute("SELECT * FROM pending ORDER BY first"):
-            decoded = _logs_in(logs)
-            if is_chunk:
-                saved.chunks.append(Chunk(first, last, decoded))
-                saved.chunks_header = None if header is None else _header_in(header)
+        entries, base_block = 0, self._base_block()
+        for last, count, encoded in self._db.execute("SELECT last, entries, facts FROM layer ORDER BY last"):
+            if last <= base_block:
+                saved.base.absorb(_layer_in(encoded))
+                entries += count
             else:
-                saved.blocks.append((_header_in(header), decoded))
+                merge(saved.stage, _layer_in(encoded))
+        if entries > 2 * _entries(saved.base) + 1_000:
+            self._join_all(saved.base, base_block)
+        if "stage" in meta:
+            saved.staged = msgspec.msgpack.decode(meta["stage"], type=Staged)
+        elif _entries(saved.stage):
+            raise ValueError("there are facts above the base, and nothing says up to where")
+        for _, header, logs in self._db.execute("SELECT * FROM pending ORDER BY block"):
+            saved.blocks.append((_header_in(header), _logs_in(logs)))
         return saved
 
-    def _append(self, layer: Facts, last: int) -> None:
-        """Put a layer on top. Smaller ones below it are joined with it: so each entry is rewritten a few times only."""
+    def _append(self, layer: Facts, last: int, above: int = -1) -> None:
+        """Put a layer on top. Smaller ones that end above a block are joined with it: so each entry is rewritten a few
+        times only.
+        """
+        if not _entries(layer) and layer.settings_here is None:
+            return
         encoded = _layer_out(layer)
         size = len(encoded)
-        for below, length in self._db.execute("SELECT last, length(facts) FROM layer ORDER BY last DESC").fetchall():
+        rows = self._db.execute("SELECT last, length(facts) FROM layer WHERE last > ? ORDER BY last DESC", (above,))
+        for below, length in rows.fetchall():
             if length >= min(2 * size, JOINED):
                 break
             joined = _layer_in(self._db.execute("SELECT facts FROM layer WHERE last = ?", (below,)).fetchone()[0])
@@ -319,12 +347,12 @@ class Checkpoint:
         encoded = encoded or _layer_out(layer)
         self._db.execute("INSERT OR REPLACE INTO layer VALUES (?, ?, ?)", (last, _entries(layer), encoded))
 
-    def _join_all(self, base: Facts) -> None:
-        """Write one layer in place of all: most of what they say is no longer so."""
+    def _join_all(self, base: Facts, base_block: int) -> None:
+        """Write one layer in place of those of the base: most of what they say is no longer so."""
         with self._transaction():
-            last = self._db.execute("SELECT max(last) FROM layer").fetchone()[0]
-            self._db.execute("DELETE FROM layer")
-            self._db.execute("INSERT INTO layer VALUES (?, ?, ?)", (last, _entries(base), _layer_out(base)))
+            self._db.execute("DELETE FROM layer WHERE last <= ?", (base_block,))
+            row = (base_block, _entries(base), _layer_out(base))
+            self._db.execute("INSERT INTO layer VALUES (?, ?, ?)", row)
 
     def _drop_curators(self, gone: Set[Address]) -> None:
         """Forget the verdicts of curators."""
@@ -390,7 +418,7 @@ def _layer_in(blob: bytes) -> Facts:
     return layers.decode(bytes(cramjam.snappy.decompress_raw(blob)))
 
 
-def _logs_out(logs: tuple[PlainLog, ...]) -> bytes:
+def _logs_out(logs: Sequence[PlainLog]) -> bytes:
     return bytes(cramjam.snappy.compress_raw(_logs_encoder.encode(logs)))
 
 

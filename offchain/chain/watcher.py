@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from offchain.chain.agreement import Watchdog, agreed_final, needed
 from offchain.chain.attest import Attestor
 from offchain.chain.branch import WORTH_IT, BranchSource
-from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven, Staged
 from offchain.chain.commitment import Commitment, MissingEventError
 from offchain.chain.events import PlainLog
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
@@ -50,6 +50,10 @@ LATE_LOGS = (0.05, 0.5)
 
 LARGE_LAYER = 2_000
 """Listings above which a layer is written in a thread, so that the event loop goes on."""
+
+
+LARGE_CHUNK = 200
+"""Logs above which a chunk is checked in a thread."""
 
 
 class LateLogs(ChainError):
@@ -141,10 +145,10 @@ class Watcher:
             self.ledger.restore(saved.base, saved.base_header.number, saved.commitment)
             self.final = saved.base_header
         self.proven = saved.proven
+        if saved.staged is not None:
+            self.ledger.restore_stage(saved.stage, saved.staged.block, Commitment.from_word(saved.staged.commitment))
+            self.final = saved.staged.header
         try:
-            for chunk in saved.chunks:
-                self.ledger.add_chunk(chunk)
-                self.final = saved.chunks_header
             for header, logs in saved.blocks:
                 block = self.ledger.make_block(header, logs, self.ledger.commitment)
                 self.ledger.switch(0, [block])
@@ -243,7 +247,7 @@ class Watcher:
     def _forget_pending(self) -> None:
         self.ledger.discard_stage()
         base = self.ledger.base_block
-        if self.final is not None and self.final.number != base:
+        if self.final is None or self.final.number != base:
             self.final = self._checkpoint.base_header()
         if self.proven is not None and self.proven.block > base:
             self.proven = Proven(base, self.final.hash if self.final else b"", self.proven.at)
@@ -310,19 +314,22 @@ class Watcher:
             in_flight=self.config.in_flight,
         )
         async for chunk in backfill.chunks(first, final.number):
-            self._take_chunk(endpoint, chunk, final if chunk.last == final.number else None)
+            await self._take_chunk(endpoint, chunk, final if chunk.last == final.number else None)
             if self._progress is not None:
                 self._progress(Progress(self.ledger.start, chunk.last, final.number, self.counters.logs))
 
-    def _take_chunk(self, endpoint: Endpoint, chunk: Chunk, header: Header | None) -> None:
-        last = [log for log in chunk.logs[-1:] if header is not None and log.block == header.number]
-        if header is not None and any(log.block_hash != header.hash for log in last):
+    async def _take_chunk(self, endpoint: Endpoint, chunk: Chunk, header: Header | None) -> None:
+        last = chunk.logs[-1] if chunk.logs else None
+        if header is not None and last is not None and last.block == header.number and last.block_hash != header.hash:
             raise BadAnswer(f"{endpoint.name}: a log of block {header} has the block hash of another")
         try:
-            self.ledger.add_chunk(chunk)
+            # The hashing is done in a thread, so that the next answers are received meanwhile.
+            large = len(chunk.logs) > LARGE_CHUNK
+            commitment = await asyncio.to_thread(self.ledger.check_chunk, chunk) if large else None
+            layer = self.ledger.add_chunk(chunk, commitment)
         except DecodeError as error:
             raise Contradiction(f"{endpoint.name}: {error}") from error
-        self._checkpoint.add_chunk(chunk, header)
+        self._checkpoint.add_stage(layer, Staged(chunk.last, self.ledger.stage_commitment.word, header))
         self.counters.logs += len(chunk.logs)
 
     async def _check_continues(self, endpoint: Endpoint, known: Header) -> None:

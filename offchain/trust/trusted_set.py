@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from offchain.chain.events import VerdictStatus
-from offchain.chain.facts import Facts, Listing, Verdict
+from offchain.chain.facts import Facts, Listing, Origin, Verdict
 from offchain.chain.ledger import EVERYTHING, Touched
 from offchain.chain.news import Update
 from offchain.trust.explain import Explanation, explain, worth
@@ -371,18 +371,18 @@ class TrustedSet:
     def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> None:
         """The nodes that adopted facts and the head see alike: nearly all, so this loop is kept short."""
         by, of = ProviderId(0), KindId(0)
-        known, accepted = _NOBODY, NOT_TRUSTED
-        for node, listing in self.adopted.base().listings.items():
-            if listing is None or node in apart:
-                continue
-            origin = listing.origin
+        known, accepted = dict[NodeId, float](), NOT_TRUSTED
+        base = self.adopted.base().listings
+        kept = [listing for node, listing in base.items() if node not in apart] if apart else base.values()
+        for listing in kept:
+            origin: Origin = listing.origin  # type: ignore[union-attr]  # Nothing is below the base: it hides nobody.
             if origin.provider != by or origin.kind != of:
                 by, of = origin.provider, origin.kind
                 accepted = self._provider_until(by, of, now)
-                known = by_id.get(of, _NOBODY)
-            until = min(listing.expires_at, accepted)
-            if now < until and known is not _NOBODY:
-                known[listing.node_id] = until
+                known = by_id.get(of, {})
+            until = listing.expires_at  # type: ignore[union-attr]
+            if now < until and now < accepted:
+                known[listing.node_id] = until if until < accepted else accepted  # type: ignore[union-attr]
         for node_id in self.policy.blocked_nodes:
             for known in by_id.values():
                 known.pop(node_id, None)
