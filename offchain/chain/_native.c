@@ -330,6 +330,16 @@ static PyObject *logs_item(Logs *self, Py_ssize_t at) {
                                  bytes_from(log->hash, 32), bytes_from(log->tx, 32));
 }
 
+static PyObject *logs_subscript(Logs *self, PyObject *key) {
+    if (PyIndex_Check(key)) {
+        Py_ssize_t at = PyNumber_AsSsize_t(key, PyExc_IndexError);
+        return at == -1 && PyErr_Occurred() ? NULL : PySequence_GetItem((PyObject *)self, at);
+    }
+    PyObject *all = PySequence_Tuple((PyObject *)self), *part = all == NULL ? NULL : PyObject_GetItem(all, key);
+    Py_XDECREF(all);
+    return part;
+}
+
 /* read_logs(answer, start, make) -> (Logs, end) or None: what the JSON array at a start holds, and where it ends. */
 static PyObject *read_logs(PyObject *module, PyObject *args) {
     PyObject *body, *make;
@@ -508,6 +518,8 @@ static PyObject *logs_fold(Logs *self, PyObject *args) {
 
 static PySequenceMethods LOGS_SEQUENCE = {.sq_length = (lenfunc)logs_length, .sq_item = (ssizeargfunc)logs_item};
 
+static PyMappingMethods LOGS_MAPPING = {.mp_length = (lenfunc)logs_length, .mp_subscript = (binaryfunc)logs_subscript};
+
 static PyMethodDef LOGS_METHODS[] = {{"check", (PyCFunction)logs_check, METH_VARARGS, NULL},
                                      {"fold", (PyCFunction)logs_fold, METH_VARARGS, NULL},
                                      {NULL, NULL, 0, NULL}};
@@ -516,6 +528,7 @@ static PyTypeObject LogsType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "offcha
                                 .tp_basicsize = sizeof(Logs),
                                 .tp_dealloc = (destructor)logs_dealloc,
                                 .tp_as_sequence = &LOGS_SEQUENCE,
+                                .tp_as_mapping = &LOGS_MAPPING,
                                 .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                                 .tp_methods = LOGS_METHODS};
 

@@ -47,6 +47,9 @@ CREATE TABLE layer (last INTEGER PRIMARY KEY, entries INTEGER NOT NULL, facts BL
 CREATE TABLE pending (block INTEGER PRIMARY KEY, header BLOB NOT NULL, logs BLOB NOT NULL);
 """
 
+LOG_PAGES: Final = 4_096
+"""Pages in SQLite's log (16 MB) from which it is emptied into the file, for which the disk is waited for."""
+
 JOINED: Final = 64 * 1024
 """Bytes from which a layer is not joined with those after it until the database is opened again."""
 
@@ -219,6 +222,7 @@ class Checkpoint:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA cache_size = -8192")
+            db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             db.execute("BEGIN EXCLUSIVE")
             try:
                 if tables:
@@ -328,31 +332,36 @@ class Checkpoint:
         return saved
 
     def _append(self, layer: Facts, last: int, above: int = -1) -> None:
-        """Put a layer on top. Smaller ones that end above a block are joined with it: so each entry is rewritten a few
-        times only.
-        """
-        if not _entries(layer) and layer.settings_here is None:
-            return
-        encoded = _layer_out(layer)
-        size = len(encoded)
+        """Put a layer on top of those that end above a block."""
+        if _entries(layer) or layer.settings_here is not None:
+            self._insert_layer(last, layer)
+        self._join(above)
+
+    def _join(self, above: int) -> None:
+        """Join the top layers while the next one is not twice as large: so each entry is rewritten a few times only."""
         rows = self._db.execute("SELECT last, length(facts) FROM layer WHERE last > ? ORDER BY last DESC", (above,))
-        for below, length in rows.fetchall():
-            if length >= min(2 * size, JOINED):
+        top, size = list[int](), 0
+        for last, length in rows.fetchall():
+            if top and length >= min(2 * size, JOINED):
                 break
-            joined = _layer_in(self._db.execute("SELECT facts FROM layer WHERE last = ?", (below,)).fetchone()[0])
-            merge(joined, layer)
-            self._db.execute("DELETE FROM layer WHERE last = ?", (below,))
-            layer, size = joined, size + length
-            encoded = b""
-        encoded = encoded or _layer_out(layer)
-        self._db.execute("INSERT OR REPLACE INTO layer VALUES (?, ?, ?)", (last, _entries(layer), encoded))
+            top.append(last)
+            size += length
+        if len(top) < 2:
+            return
+        joined = Facts()
+        for (encoded,) in self._db.execute("SELECT facts FROM layer WHERE last >= ? ORDER BY last", (top[-1],)):
+            merge(joined, _layer_in(encoded))
+        self._db.execute("DELETE FROM layer WHERE last >= ?", (top[-1],))
+        self._insert_layer(top[0], joined)
+
+    def _insert_layer(self, last: int, layer: Facts) -> None:
+        self._db.execute("INSERT INTO layer VALUES (?, ?, ?)", (last, _entries(layer), _layer_out(layer)))
 
     def _join_all(self, base: Facts, base_block: int) -> None:
         """Write one layer in place of those of the base: most of what they say is no longer so."""
         with self._transaction():
             self._db.execute("DELETE FROM layer WHERE last <= ?", (base_block,))
-            row = (base_block, _entries(base), _layer_out(base))
-            self._db.execute("INSERT INTO layer VALUES (?, ?, ?)", row)
+            self._insert_layer(base_block, base)
 
     def _drop_curators(self, gone: Set[Address]) -> None:
         """Forget the verdicts of curators."""

@@ -329,7 +329,11 @@ class Watcher:
             layer = self.ledger.add_chunk(chunk, commitment)
         except DecodeError as error:
             raise Contradiction(f"{endpoint.name}: {error}") from error
-        self._checkpoint.add_stage(layer, Staged(chunk.last, self.ledger.stage_commitment.word, header))
+        staged = Staged(chunk.last, self.ledger.stage_commitment.word, header)
+        if large:
+            await asyncio.to_thread(self._checkpoint.add_stage, layer, staged)
+        else:
+            self._checkpoint.add_stage(layer, staged)
         self.counters.logs += len(chunk.logs)
 
     async def _check_continues(self, endpoint: Endpoint, known: Header) -> None:
