@@ -12,6 +12,7 @@ as the head shows it, and a removal that is reorganised away never was. The user
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -371,18 +372,19 @@ class TrustedSet:
     def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> None:
         """The nodes that adopted facts and the head see alike: nearly all, so this loop is kept short."""
         by, of = ProviderId(0), KindId(0)
-        known, accepted = dict[NodeId, float](), NOT_TRUSTED
-        base = self.adopted.base().listings
+        known, accepted, ends = dict[NodeId, float](), NOT_TRUSTED, False
+        base, whole = self.adopted.base().listings, math.floor(now)  # Two integers are compared sooner.
         kept = [listing for node, listing in base.items() if node not in apart] if apart else base.values()
         for listing in kept:
             origin: Origin = listing.origin  # type: ignore[union-attr]  # Nothing is below the base: it hides nobody.
             if origin.provider != by or origin.kind != of:
                 by, of = origin.provider, origin.kind
                 accepted = self._provider_until(by, of, now)
-                known = by_id.get(of, {})
-            until = listing.expires_at  # type: ignore[union-attr]
-            if now < until and now < accepted:
-                known[listing.node_id] = until if until < accepted else accepted  # type: ignore[union-attr]
+                known = by_id.get(of, {}) if now < accepted else {}
+                ends = accepted < FOREVER
+            until: float = listing.expires_at  # type: ignore[union-attr]
+            if whole < until:
+                known[listing.node_id] = min(until, accepted) if ends else until  # type: ignore[union-attr]
         for node_id in self.policy.blocked_nodes:
             for known in by_id.values():
                 known.pop(node_id, None)
