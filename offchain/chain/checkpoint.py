@@ -1,6 +1,7 @@
 """What survives the end of the process: SQLite, one writer, one transaction for each step.
 
-    meta      whose facts these are, up to which block they are proven, and who is withheld since the head went back
+    meta      whose facts these are, up to which block they are proven, and whether the head went back
+    withheld  who is withheld because it did
     layer     final blocks, in layers of which each says what it changed in those before it: first the base of the
               ledger, then its stage, which is not proven yet
     pending   what came after them, as logs: blocks that may be reorganised away
@@ -15,8 +16,10 @@ the facts it has seen are written together. A file that belongs to something els
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
-from collections.abc import Iterator, Sequence, Set
+import threading
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +47,7 @@ SCHEMA_VERSION: Final = 3
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE layer (last INTEGER PRIMARY KEY, entries INTEGER NOT NULL, facts BLOB NOT NULL);
+CREATE TABLE withheld (kind TEXT, node BLOB, PRIMARY KEY (kind, node)) WITHOUT ROWID;
 CREATE TABLE pending (block INTEGER PRIMARY KEY, header BLOB NOT NULL, logs BLOB NOT NULL);
 """
 
@@ -89,8 +93,12 @@ class Doubt(msgspec.Struct, frozen=True):
 
     until: int
     """The height at which the head must have been proven before all counts again."""
-    withheld: list[tuple[Kind, NodeId]] = []
-    """Whom only this would make trusted again."""
+    since: float = math.inf
+    """Unix time when they were; a proven final block that is younger ends the doubt whatever the height was."""
+    policy: bytes = b""
+    """What the user's policy was, in the words of who withholds: who would be withheld under another is not known."""
+    everyone: bool = False
+    """Whether it is not known whom only this would make trusted again."""
 
 
 @dataclass(slots=True)
@@ -106,6 +114,7 @@ class Saved:
     staged: Staged | None = None
     blocks: list[tuple[Header, tuple[PlainLog, ...]]] = field(default_factory=list)
     doubt: Doubt | None = None
+    withheld: list[tuple[Kind, NodeId]] = field(default_factory=list)
     code_hash: bytes | None = None
 
 
@@ -119,6 +128,8 @@ class Checkpoint:
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path = path
         self._identity = identity
+        self._lock = threading.Lock()
+        """Held for a transaction: large layers are written in a thread."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
@@ -171,18 +182,24 @@ class Checkpoint:
             rows = [(block.header.number, _header_out(block.header), _logs_out(block.logs)) for block in added]
             self._db.executemany("INSERT INTO pending VALUES (?, ?, ?)", rows)
 
-    def take_back(self, above: int, doubt: Doubt) -> None:
+    def take_back(self, above: int, doubt: Doubt, withheld: Iterable[tuple[Kind, NodeId]] = ()) -> None:
         """Forget the blocks above a height, with nothing in their place yet, and keep who is withheld therefore."""
         with self._transaction():
             self._db.execute("DELETE FROM pending WHERE block > ?", (above,))
             if self._db.execute("DELETE FROM layer WHERE last > ?", (above,)).rowcount:
                 self._db.execute("DELETE FROM meta WHERE key = 'stage'")
-            self._put("doubt", msgspec.msgpack.encode(doubt))
+            self._put_doubt(doubt, withheld)
+
+    def keep_doubt(self, doubt: Doubt, withheld: Iterable[tuple[Kind, NodeId]]) -> None:
+        """Keep who is withheld now, beside those who were."""
+        with self._transaction():
+            self._put_doubt(doubt, withheld)
 
     def end_doubt(self) -> None:
         """Forget who was withheld: other blocks are where some had been taken back."""
         with self._transaction():
             self._db.execute("DELETE FROM meta WHERE key = 'doubt'")
+            self._db.execute("DELETE FROM withheld")
 
     def prove(self, absorbed: Facts | None, base: Header, commitment: Commitment, proven: Proven) -> None:
         """Make the stage part of the base, with a layer on top, and say what is proven.
@@ -276,7 +293,11 @@ class Checkpoint:
         if gone := known - self._identity.curators:
             self._drop_curators(gone)
         if known != self._identity.curators:
-            # What is not proven may be of curators that no longer count; it is fetched again.
+            # What is not proven may be of curators that no longer count; it is fetched again. Till then it is not known
+            # whom it took away.
+            if (lost := self._highest_pending()) is not None:
+                earlier = msgspec.msgpack.decode(meta["doubt"], type=Doubt).until if "doubt" in meta else 0
+                self._put_doubt(Doubt(max(lost, earlier), everyone=True), ())
             self._discard_pending()
             self._put_curators()
 
@@ -296,6 +317,16 @@ class Checkpoint:
         row = self._db.execute("SELECT value FROM meta WHERE key = 'base'").fetchone()
         return -1 if row is None else _header_in(row[0]).number
 
+    def _highest_pending(self) -> int | None:
+        """The last block that is not part of the base."""
+        last = self._db.execute("SELECT max(last) FROM layer WHERE last > ?", (self._base_block(),)).fetchone()[0]
+        block = self._db.execute("SELECT max(block) FROM pending").fetchone()[0]
+        return max((each for each in (last, block) if each is not None), default=None)
+
+    def _put_doubt(self, doubt: Doubt, withheld: Iterable[tuple[Kind, NodeId]]) -> None:
+        self._put("doubt", msgspec.msgpack.encode(doubt))
+        self._db.executemany("INSERT OR IGNORE INTO withheld VALUES (?, ?)", list(withheld))
+
     def _discard_pending(self) -> None:
         self._db.execute("DELETE FROM pending")
         self._db.execute("DELETE FROM layer WHERE last > ?", (self._base_block(),))
@@ -314,6 +345,7 @@ class Checkpoint:
             saved.proven = msgspec.msgpack.decode(meta["proven"], type=Proven)
         if "doubt" in meta:
             saved.doubt = msgspec.msgpack.decode(meta["doubt"], type=Doubt)
+        saved.withheld = [(Kind(kind), NodeId(node)) for kind, node in self._db.execute("SELECT * FROM withheld")]
         entries, base_block = 0, self._base_block()
         for last, count, encoded in self._db.execute("SELECT last, entries, facts FROM layer ORDER BY last"):
             if last <= base_block:
@@ -374,7 +406,7 @@ class Checkpoint:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._errors():
+        with self._lock, self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -94,6 +94,8 @@ class TrustedSet:
         self._accepted: dict[tuple[ProviderId, KindId], float] = {}
         self._served = False
         self._retreating = False
+        self._settled = True
+        """Whether nothing that was taken back is in doubt."""
         self._withheld: set[tuple[Kind, NodeId]] = set()
         """Nodes that were not trusted before a retreat, and would be only because of it."""
         self._content_deadline = FOREVER
@@ -213,7 +215,7 @@ class TrustedSet:
             self._withheld.clear()
             touched = EVERYTHING
         self._withheld |= update.withheld
-        self._retreating = update.retreat
+        self._settled, self._retreating = update.settled, update.retreat
         try:
             return self._take(touched, now, wanted)
         finally:
@@ -249,9 +251,13 @@ class TrustedSet:
         self._rebuild(self._clock(), block=False)
 
     def set_policy(self, policy: Policy) -> list[TrustChange]:
-        """Let the user see the same facts differently."""
+        """Let the user see the same facts differently. While they are in doubt nobody becomes trusted by that."""
         self.policy = policy
-        return self._rebuild(self._clock(), block=False)
+        self._retreating = not self._settled
+        try:
+            return self._rebuild(self._clock(), block=False)
+        finally:
+            self._retreating = False
 
     def advance(self) -> list[TrustChange]:
         """Let time pass: listings and verdicts end, proofs grow old. Call at `next_deadline`."""

@@ -206,20 +206,22 @@ def test_what_is_pending_is_there_again(path, chain):
 
 
 def test_blocks_are_taken_back_together_with_whom_that_withholds_until_the_doubt_ends(path, chain):
-    ledger, doubt = new_ledger(), Doubt(5, [(MAILSERVER, node_id(1)), (MAILSERVER, node_id(2))])
+    ledger, doubt, names = new_ledger(), Doubt(5, 7.5, b"policy"), [(MAILSERVER, node_id(number)) for number in range(3)]
     with Checkpoint(path, IDENTITY) as checkpoint:
         sync(chain, ledger, checkpoint, 1, 3, upto_head=(4, 5))
         assert checkpoint.load().doubt is None
-        checkpoint.take_back(4, doubt)
+        checkpoint.take_back(4, doubt, names[:2])
+        checkpoint.keep_doubt(doubt, names)
 
     with Checkpoint(path, IDENTITY) as checkpoint:
         saved = checkpoint.load()
         assert [header for header, _ in saved.blocks] == [header_of(chain.blocks[4])]
-        assert saved.doubt == doubt
+        assert (saved.doubt, sorted(saved.withheld)) == (doubt, sorted(names))
         checkpoint.end_doubt()
 
     with Checkpoint(path, IDENTITY) as checkpoint:
-        assert checkpoint.load().doubt is None
+        saved = checkpoint.load()
+        assert (saved.doubt, saved.withheld) == (None, [])
 
 
 def test_final_blocks_that_were_not_proven_are_there_again(path, chain):
