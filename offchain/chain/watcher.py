@@ -247,8 +247,8 @@ class Watcher:
     def _take_back(self, touched: Touched, above: int, until: int) -> None:
         """Blocks above a height, which the ledger has forgotten, are taken back, with nothing in their place yet.
 
-        An earlier doubt that reaches further goes on: a lie even does not shorten it. It is told first, and then written
-        with whom it withholds: the next process has either the blocks or the names.
+        An earlier doubt that reaches further goes on: no lie shortens it. It is told first, and then written with whom
+        it withholds: the next process has either the blocks or the names.
         """
         self._doubt = Doubt(max(until, self._doubt.until if self._doubt else 0), self._clock(), self._policy())
         self._tell(touched, retreat=True)

@@ -206,7 +206,11 @@ def test_what_is_pending_is_there_again(path, chain):
 
 
 def test_blocks_are_taken_back_together_with_whom_that_withholds_until_the_doubt_ends(path, chain):
-    ledger, doubt, names = new_ledger(), Doubt(5, 7.5, b"policy"), [(MAILSERVER, node_id(number)) for number in range(3)]
+    ledger, doubt, names = (
+        new_ledger(),
+        Doubt(5, 7.5, b"policy"),
+        [(MAILSERVER, node_id(number)) for number in range(3)],
+    )
     with Checkpoint(path, IDENTITY) as checkpoint:
         sync(chain, ledger, checkpoint, 1, 3, upto_head=(4, 5))
         assert checkpoint.load().doubt is None
