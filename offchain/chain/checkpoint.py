@@ -96,9 +96,7 @@ class Doubt(msgspec.Struct, frozen=True):
     since: float = math.inf
     """Unix time when they were; a proven final block that is younger ends the doubt whatever the height was."""
     policy: bytes = b""
-    """What the user's policy was, in the words of who withholds: who would be withheld under another is not known."""
-    everyone: bool = False
-    """Whether it is not known whom only this would make trusted again."""
+    """Under which policy it was looked who is to be withheld, in the words of who withholds; empty if nobody looked."""
 
 
 @dataclass(slots=True)
@@ -297,7 +295,7 @@ class Checkpoint:
             # whom it took away.
             if (lost := self._highest_pending()) is not None:
                 earlier = msgspec.msgpack.decode(meta["doubt"], type=Doubt).until if "doubt" in meta else 0
-                self._put_doubt(Doubt(max(lost, earlier), everyone=True), ())
+                self._put_doubt(Doubt(max(lost, earlier)), ())
             self._discard_pending()
             self._put_curators()
 

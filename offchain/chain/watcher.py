@@ -162,7 +162,7 @@ class Watcher:
             log.warning("%s: what was pending is not usable and is fetched again: %s", self.config.database, error)
             # Whom it took away is not known any more.
             until = max([self.ledger.stage_block, *(header.number for header, _ in saved.blocks)])
-            saved.doubt = Doubt(max(until, saved.doubt.until if saved.doubt else 0), everyone=True)
+            saved.doubt = Doubt(max(until, saved.doubt.until if saved.doubt else 0))
             self._forget_pending()
             self._checkpoint.take_back(self.ledger.base_block, saved.doubt)
         if self.proven is not None and self.proven.block > self.ledger.stage_block:
@@ -171,8 +171,8 @@ class Watcher:
                 self.ledger.proven(self.proven.block, self.ledger.stage_block)
         self._attested = self.head or -1
         self._doubt = saved.doubt
-        everyone = saved.doubt is not None and (saved.doubt.everyone or saved.doubt.policy != self._policy())
-        self._tell(EVERYTHING, retreat=everyone, withheld=saved.withheld)
+        nobody_looked = saved.doubt is not None and saved.doubt.policy != self._policy()
+        self._tell(EVERYTHING, retreat=nobody_looked, withheld=saved.withheld)
         self.keep_withheld()
 
     def keep_withheld(self) -> None:

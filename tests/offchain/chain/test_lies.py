@@ -6,9 +6,19 @@ from contextlib import closing
 
 import pytest
 
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity
 from offchain.trust import Freshness, OwnNode, Policy
 from offchain.types import MAILSERVER
-from tests.support.chain import CURATOR, node_id, node_ids, nodes_added, nodes_removed, verdict_changed
+from tests.support.chain import (
+    CHAIN_ID,
+    CURATOR,
+    REGISTRY,
+    node_id,
+    node_ids,
+    nodes_added,
+    nodes_removed,
+    verdict_changed,
+)
 from tests.support.lies import (
     HARMLESS,
     TELLING,
@@ -239,6 +249,25 @@ async def test_when_what_was_pending_is_lost_nobody_is_trusted_until_the_head_is
         assert not trusted.is_trusted(MAILSERVER, node_id(1))
         scene.chain.pass_blocks(1)
         await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+
+
+async def test_a_younger_final_block_ends_a_doubt_that_reaches_to_a_height_that_never_was(tmp_path):
+    scene = Scene(tmp_path, honest=1)
+    scene.first_years()
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+    identity = Identity(CHAIN_ID, REGISTRY, 1, frozenset({CURATOR}))
+    with Checkpoint(scene.config.database, identity) as checkpoint:
+        doubt = Doubt(10**9, float(scene.clock()), scene.policy.digest())
+        checkpoint.keep_doubt(doubt, [(MAILSERVER, node_id(1))])
+
+    async with scene.open() as trusted:
+        scene.chain.pass_blocks(2)
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+        assert not trusted.is_trusted(MAILSERVER, node_id(1))
+        assert trusted.is_trusted(MAILSERVER, node_id(3))
+        scene.chain.pass_blocks(scene.chain.depth + 1)
+        await trusted.wait_for(lambda each: each.is_trusted(MAILSERVER, node_id(1)), 60.0)
 
 
 @pytest.mark.parametrize("at", ["once", "the next start"])
