@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
 import random
 import resource
 import sys
@@ -26,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench._bulk import DAY, NOW, Known, kept
+from bench._bulk import DAY, NOW, Known, kept, warm
 from bench._report import Figure, report
 from bench._server import KEY, Running, running
 from offchain import rlp
@@ -201,17 +200,6 @@ async def measure(server: Running, known: Known, options: argparse.Namespace) ->
     return figures, crowd.errors + few.errors
 
 
-def prepare(archive: Path, cold: bool) -> None:
-    """Have the system forget the archive's files, or hold them in memory as it does after some time of serving."""
-    for file in archive.glob("*/data.mdb"):
-        with file.open("rb") as opened:
-            if cold:
-                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            else:
-                while opened.read(2**24):
-                    pass
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -230,7 +218,7 @@ def main() -> None:
     with ExitStack() as stack:
         cache = options.cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         archive, known, _ = kept(cache, options.envelopes, options.seed)
-        prepare(archive, options.cold)
+        warm(archive.glob("*/data.mdb"), options.cold)
         gc.freeze()  # what is known is a lot, and looking through it for garbage takes as long as many answers
         bounds = {"retention_days": 100_000, "max_archive_bytes": 2**50, "max_peers": 5_000, "workers": options.workers}
         server = stack.enter_context(running(archive, **bounds))
