@@ -14,6 +14,7 @@ Seconds stand for minutes: the servers call each other again, and compare what t
 
 import argparse
 import asyncio
+import faulthandler
 import hashlib
 import json
 import random
@@ -92,6 +93,7 @@ class LyingArchive(LmdbArchive):
 
 async def serve(folder, number, servers, ports, lying):
     """Serve until stdin ends. For every line that comes, say what is kept."""
+    faulthandler.register(signal.SIGUSR1)
     exchange.ROUND_INTERVAL, exchange.RETRY_INTERVAL = 5.0, 2.0
     dialer.FIRST_PAUSE, dialer.LONGEST_PAUSE = 0.5, 3.0
     keys = [server_key(each) for each in range(servers)]
@@ -153,8 +155,14 @@ class Server:
             self.process = None
 
     async def _line(self, process):
-        async with asyncio.timeout(START_TIME):
-            line = await process.stdout.readline()
+        try:
+            async with asyncio.timeout(START_TIME):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            for each in (signal.SIGUSR1, signal.SIGCONT):  # say where it hangs
+                process.send_signal(each)
+            await asyncio.sleep(1)
+            raise AssertionError(f"server {self.number} said nothing for {START_TIME:g} s") from None
         assert line or self.process is not process, f"server {self.number} ended by itself"
         return line
 
