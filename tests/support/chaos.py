@@ -343,7 +343,7 @@ class Chaos:
 
     def query(self):
         now = int(time.time())
-        return Query(TOPICS, now - 7_200, now)
+        return Query(TOPICS, now - 7_200, now, page_size=1_000)
 
     def _envelope(self, now):
         self._numbers += 1
