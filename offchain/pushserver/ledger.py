@@ -1,7 +1,9 @@
 """The grants that are in force, in SQLite: one for each client and endpoint, bounded, there again after a restart.
 
 Also until when mail was looked at, so that what came while the server was down is found when it is back, and who was
-told of what since a little before, so that nobody hears of it twice. What a call has written is on disk when it returns.
+told of what since a little before, so that nobody hears of it twice.
+
+What a call has written is on disk when it returns.
 """
 
 from __future__ import annotations

@@ -198,13 +198,14 @@ class Chaos:
         await server.start(ways, lying)
 
     @asynccontextmanager
-    async def client(self):
-        """A mailbox that nobody has used, whose pool knows every server."""
+    async def client(self, servers=None):
+        """A mailbox that nobody has used, whose pool knows these servers, or every one."""
+        servers = servers or self.servers
         key = PrivateKey(self.rng.randbytes(32))
-        trust = FakeTrust(*(server_key(server.number).public.node_id for server in self.servers))
-        config = ClientConfig(MAILSERVER, pool_target=len(self.servers), connect_timeout=3.0, graylist=1.0)
+        trust = FakeTrust(*(server_key(server.number).public.node_id for server in servers))
+        config = ClientConfig(MAILSERVER, pool_target=len(servers), connect_timeout=3.0, graylist=1.0)
         pool = Pool(config, trust, partial(MailLink.connect, key), rng=self.rng)
-        pool.set_own([contact(server.number, server.links[None].port) for server in self.servers])
+        pool.set_own([contact(server.number, server.links[None].port) for server in servers])
         running = asyncio.create_task(pool.run())
         try:
             yield Mailbox(pool, key, request_timeout=3.0, rng=self.rng), pool
@@ -323,8 +324,8 @@ class Chaos:
         await self.start(liar, lying=True)
         suspect = server_key(liar.number).public.node_id
         for _ in range(TRIES):
-            async with self.client() as (mailbox, pool):
-                assert await pool.wait_ready(len(self.servers), START_TIME)
+            async with self.client(self.servers[:2]) as (mailbox, pool):
+                assert await pool.wait_ready(2, START_TIME)
                 *_, event = [each async for each in mailbox.fetch_checked(self.query())]
             assert isinstance(event, CrossChecked), event
             if event.compared and event.first == (suspect,):

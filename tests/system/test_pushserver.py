@@ -321,14 +321,15 @@ async def test_nobody_hears_twice_of_the_same_mail_after_a_restart(tmp_path, qui
     service = PushService()
     async with service.running() as url:
         async with world(tmp_path) as (_, mailserver, push, _, _):
-            await grant(push, url, now=time.time() - 5)
+            await grant(push, url, [b"abcd", b"efgh"], now=time.time() - 5)
             await post(mailserver, mail(1, b"abcd"))
-            await until(lambda: service.notices)
-        async with world(tmp_path) as (_, mailserver, _, _, _):
-            await post(mailserver, mail(2, b"abcd"))
+            await until(lambda: push.counts["pushes"])
+        async with world(tmp_path) as (_, mailserver, push, _, _):
+            await until(lambda: push._watch._seen)  # it has met the first once more
+            await post(mailserver, mail(2, b"efgh"))
             await until(lambda: len(service.notices) == 2)
 
-    assert [notice["count"] for notice in service.notices] == [1, 1]
+    assert service.notices == [{"topic": "0x61626364", "count": 1}, {"topic": "0x65666768", "count": 1}]
 
 
 PROCESS = """
