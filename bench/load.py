@@ -219,6 +219,8 @@ async def measure(server: Running, known: Known, options: argparse.Namespace) ->
     before = server.memory()
     idle = await connect_many(options.idle, server.port, known, rng, few)
     after = server.memory()
+    gc.collect()
+    gc.freeze()  # our ends of so many connections, likewise
     begun = server.cpu()
     await asyncio.gather(*(each.ask_every_second(options.idle_seconds) for each in active))
     busy = (server.cpu() - begun) / options.idle_seconds
