@@ -65,7 +65,7 @@ class Wire:
             raise self._reverted(answer["error"])
         self.request("evm_setNextBlockTimestamp", self.now())
         digest = self.request("eth_sendTransaction", sent)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (receipt := self.request("eth_getTransactionReceipt", digest)) is None:
             assert time.monotonic() < deadline, "no receipt"
         assert int(receipt["status"], 16) == 1, "went as a call, not as a transaction"
@@ -97,7 +97,7 @@ class Wire:
     def _post(self, document):
         body = json.dumps(document).encode()
         request = urllib.request.Request(self._endpoint, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
 
