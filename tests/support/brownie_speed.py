@@ -1,5 +1,4 @@
-"""Keep Brownie's heap small, for it collects garbage at every revert: after every test, and after every call in a run with
-coverage.
+"""Keep Brownie's heap small, for it collects garbage at every revert: after every test, and, with coverage, every call.
 
 What it holds when the tests begin (the contracts' syntax trees and source maps, 180 MB) is put where the collector does
 not look. A trace has the whole memory at every step, and Brownie keeps those of all transactions: with coverage each is
