@@ -434,6 +434,9 @@ class _World:
             commit_end, reveal_end = self.box.pollOf(poll)[:2]
             step = "commit" if now < commit_end else "reveal" if now < reveal_end else "resolve"
             yield f"challenged, poll {poll}: {self._ends(poll)}; now: {step}"
+            committed, (remove, keep) = self.box.pollOf(poll)[4], self.box.countOf(poll)[2:]
+            revealed = f"{self.shown(remove)} to remove, {self.shown(keep)} to keep"
+            yield f"committed {self.shown(committed)}; revealed {revealed}"
             return
         if state == 1:
             yield f"finalise {'now' if now >= ready else f'from {utc(ready)}'}"

@@ -44,6 +44,8 @@ def test_a_challenge_from_beginning_to_end(play, listed, admin, rival, operator,
     assert ballot_secrets.read(ballot_secrets.Path(salts)) == [secret]
     play.until_reveal(poll)
     assert token_curator.reveal(salts=salts, account=operator) == 1
+    token_curator.show(listed, account=admin)
+    assert "committed 20,000 TEST; revealed 20,000 TEST to remove, 0 TEST to keep" in capsys.readouterr().out
     play.until_end(poll)
     assert token_curator.resolve(listed, kind="mailserver", account=admin) == "succeeded"
     token_curator.claim(poll, account=operator)
