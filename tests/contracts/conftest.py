@@ -8,7 +8,7 @@ import pytest
 from brownie import accounts, chain, web3
 
 from scripts import anvil, deploy
-from tests.support import brownie_speed, immutables
+from tests.support import brownie_speed, immutables, modifiers
 from tests.support.registry import DAY, MAILSERVERS, ZERO_ADDRESS, addresses, possession
 
 anvil.install(web3)
@@ -30,6 +30,7 @@ and what goes past Brownie, as the stateful ones do, counts for nothing."""
 def pytest_configure(config):
     if config.getoption("--coverage"):
         brownie_speed.forget_traces()
+        modifiers.install()
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -149,12 +149,14 @@ def test_amounts_of_nothing_are_refused(curator, listed, admin):
         curator.withdraw(listed, 1, STAKE + 1, {"from": admin})
 
 
-def test_what_is_not_there_is_neither_topped_up_nor_left(curator, provider, admin):
+def test_what_is_not_there_is_neither_topped_up_nor_challenged_nor_left(curator, provider, admin, challenger):
     with reverts_with("WrongState", provider, 1, NOT_LISTED):
         curator.topUp(provider, 1, 1, {"from": admin})
     for call in (curator.announceExit, curator.exit):
         with reverts_with("WrongState", provider, 1, NOT_LISTED):
             call(provider, 1, {"from": admin})
+    with reverts_with("WrongState", provider, 1, NOT_LISTED):
+        curator.challenge(provider, 1, URI, {"from": challenger})
     with reverts_with("WithdrawalTooLarge", 0, 1):
         curator.withdraw(provider, 1, 1, {"from": admin})
 
