@@ -94,7 +94,7 @@ def split_list(data: bytes) -> list[bytes]:
     _, start, end = _span(data, 0, len(data))
     if end != len(data):
         raise RlpError(f"{len(data) - end} bytes follow the list")
-    items = []
+    items: list[bytes] = []
     while start < end:
         if len(items) == MAX_LISTS:
             raise RlpError(f"the list has more than {MAX_LISTS} items")
