@@ -39,6 +39,7 @@ networks: .setup/python
 	@$(BIN)/python setup/networks.py  # always: it is quick, and what it writes is in the home directory, not here
 
 .setup/contracts: .setup/python .setup/solc brownie-config.yaml $(shell find contracts interfaces -name '*.sol')
+	rm -rf build/contracts build/interfaces  # compiled by parts, contracts could keep the metadata of older sources
 	brownie compile
 	@touch $@
 

@@ -62,6 +62,11 @@ TIME_NOT_SYNCED = 36
 
 OTHER_ERROR = 37
 
+MAX_CONTROL = 4_096
+"""Bytes of a packet that holds neither envelopes nor what became of them; those of real programs have some 200."""
+
+MAX_BATCH_RESPONSE = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
@@ -178,7 +183,7 @@ class BatchResponse:
     def decode(cls, payload: bytes) -> BatchResponse:
         """From packet 12. Of another version only the hash is looked for."""
         try:
-            items = rlp.as_list(_decode(payload))
+            items = rlp.as_list(_decode(payload, MAX_BATCH_RESPONSE))
             if len(items) < 2:
                 raise ShhError(f"a batch response has 2 items, found {len(items)}")
             body = rlp.as_list(items[1])
@@ -230,7 +235,9 @@ def float_to_bits(value: float) -> int:
     return int.from_bytes(_FLOAT.pack(value), "big")
 
 
-def _decode(payload: bytes) -> rlp.Item:
+def _decode(payload: bytes, most: int = MAX_CONTROL) -> rlp.Item:
+    if len(payload) > most:
+        raise ShhError(f"the packet has {len(payload)} bytes, expected at most {most}")
     try:
         return rlp.decode(payload)
     except rlp.RlpError as error:
