@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from offchain import rlp
@@ -117,6 +117,8 @@ class Status:
 
     rate_limits: RateLimits | None = None
     version: int = VERSION
+    fields: int = field(default=5, compare=False)
+    """How many fields it had when it came: older programs send fewer."""
 
     def encode(self) -> bytes:
         """Packet 0, with all the fields that everybody reads or skips."""
@@ -145,6 +147,7 @@ class Status:
                 light=len(items) > 3 and rlp.as_int(items[3]) != 0,
                 confirmations=len(items) > 4 and rlp.as_int(items[4]) != 0,
                 rate_limits=RateLimits.from_item(items[5]) if len(items) > 5 else None,
+                fields=len(items),
             )
         except rlp.RlpError as error:
             raise ShhError(f"status: {error}") from None
