@@ -9,7 +9,7 @@ subnet for each place in it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -126,9 +126,9 @@ class ServiceTable:
         """Take a node out."""
         self._buckets.get(self.bucket_of(node_id), {}).pop(node_id, None)
 
-    def members(self, number: int) -> list[Enr]:
-        """The nodes of a bucket, in random order."""
-        members = [enr for enr, _ in self._buckets.get(number, {}).values()]
+    def members(self, number: int, but: Container[NodeId] = ()) -> list[Enr]:
+        """The nodes of a bucket, but these, in random order."""
+        members = [enr for node_id, (enr, _) in self._buckets.get(number, {}).items() if node_id not in but]
         self._rng.shuffle(members)
         return members
 
