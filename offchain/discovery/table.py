@@ -349,11 +349,9 @@ class Table:
             if known.enr.seq > entry.enr.seq:
                 entry.enr, entry.address = known.enr, known.address
             entry.inbound = entry.inbound and known.inbound
-        if self._limited(entry):
+        if (known is None or known.address != entry.address) and self._limited(entry):
             subnet = bucket_subnet(entry.address[0])
-            same = 0
-            for other in bucket.replacements.values():
-                same += bucket_subnet(other.address[0]) == subnet
+            same = sum([bucket_subnet(other.address[0]) == subnet for other in bucket.replacements.values()])
             if same >= MAX_PER_BUCKET_SUBNET:
                 return
         bucket.replacements[entry.enr.node_id] = entry
