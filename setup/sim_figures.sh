@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every run of docs/discovery.md but the large one (`make sim`), into docs/figures/sim.jsonl: about twelve minutes of one
-# core, shared by JOBS processes (as many as there are cores).
+# core, shared by JOBS processes (as many as there are cores). The line of the large run stays if there is one.
 #
 #   setup/sim_figures.sh [OUT [PATTERN]]     only the runs whose arguments match the pattern, into OUT
 set -euo pipefail
@@ -34,4 +34,5 @@ parts=$(mktemp -d)
 trap 'rm -rf "$parts"' EXIT
 runs | grep -e "$pattern" | awk -v parts="$parts" '{ printf "--out %s/%02d.jsonl %s\n", parts, NR, $0 }' |
   xargs -P "${JOBS:-$(nproc)}" -L 1 .venv/bin/python -m offchain.discovery.sim >/dev/null
-cat "$parts"/*.jsonl >"$out"
+grep -s '"nodes": 10000,' "$out" >"$parts/large" || true
+cat "$parts"/*.jsonl "$parts/large" >"$out"
