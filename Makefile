@@ -39,6 +39,7 @@ networks: .setup/python
 	@$(BIN)/python setup/networks.py  # always: it is quick, and what it writes is in the home directory, not here
 
 .setup/contracts: .setup/python .setup/solc brownie-config.yaml $(shell find contracts interfaces -name '*.sol')
+	rm -rf build/contracts build/interfaces  # compiled by parts, contracts could keep the metadata of older sources
 	brownie compile
 	@touch $@
 
@@ -114,6 +115,13 @@ bench: setup ## Every benchmark; ARGS=--json for one document each
 .PHONY: load
 load: setup ## 500 clients for 5 minutes, then 2,000 idle connections, on 10 million envelopes; ends with an error if one is missing
 	$(BIN)/python bench/load.py --envelopes 10000000 --seconds 300 --idle 2000 --idle-seconds 30 --cache build/bulk $(ARGS)
+
+.PHONY: archive
+ARCHIVE := $(BIN)/python bench/archive.py --envelopes 10000000 --seconds 10 --cache build/bulk
+
+archive: setup ## Ingest and queries of 10 million envelopes, in LMDB and in PostgreSQL; builds them first: 20 minutes, 20 GB
+	$(ARCHIVE) $(ARGS)
+	$(ARCHIVE) --postgres $(ARGS)
 
 CHAOS_MINUTES ?= 5
 

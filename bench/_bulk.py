@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import multiprocessing.connection
+import os
 import random
 import shutil
 import time
 from bisect import bisect, bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -138,12 +139,23 @@ def kept(folder: Path, count: int, seed: int) -> tuple[Path, Known, dict[str, fl
         senders = Senders(rng, count)
         of_interest = {senders.topic() for _ in range(3 * KNOWN_TOPICS)}
         positions: dict[bytes, list[bytes]] = {topic: [] for topic in sorted(of_interest)[:KNOWN_TOPICS]}
-        spent, slowest = fill(archive, _noted(_made_beside(senders), positions))
+        spent, slowest = fill(archive, _noted(made_beside(senders), positions))
         Known(positions).save(home / "known")
         size = sum(day.size for day in archive.days())
         archive.close()
         done.write_text(json.dumps({"seconds": spent, "slowest": slowest, "bytes": size}), encoding="ascii")
     return home / "archive", Known.load(home / "known"), json.loads(done.read_text(encoding="ascii"))
+
+
+def warm(files: Iterable[Path], cold: bool = False) -> None:
+    """Have the system hold files in memory, as it does after some time of serving; or forget them."""
+    for file in files:
+        with file.open("rb") as opened:
+            if cold:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            else:
+                while opened.read(2**24):
+                    pass
 
 
 def _noted(batches: Iterator[list[Stored]], positions: dict[bytes, list[bytes]]) -> Iterator[list[Stored]]:
@@ -155,7 +167,7 @@ def _noted(batches: Iterator[list[Stored]], positions: dict[bytes, list[bytes]])
         yield batch
 
 
-def _made_beside(senders: Senders) -> Iterator[list[Stored]]:
+def made_beside(senders: Senders) -> Iterator[list[Stored]]:
     """The senders' batches, made by a process of their own so that the archive need not wait for them."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)

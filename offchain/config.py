@@ -224,3 +224,6 @@ class ClientConfig:
 
     sealed_answers: bool = False
     """Mail servers must encrypt history to our key: those that can't, all but Waypost's, are not used."""
+
+    password_requests: bool = False
+    """Ask old mail servers that take no requests to their key by the password of old clients, which everybody knows."""

@@ -27,6 +27,11 @@ Encodable: TypeAlias = Union[bytes, int, str, Sequence["Encodable"]]
 MAX_DEPTH = 16
 """Lists in lists deeper than this are refused; nothing Waypost speaks nests deeper than 5."""
 
+MAX_LISTS = 8_192
+"""Lists in one item, and items of a list that is split: more are refused. An empty list is one byte on the wire and a
+hundred in memory; a mebibyte of them would keep the loop busy for a second. The most that honest peers send are the
+envelopes of a packet, some 3,500 in a mebibyte."""
+
 
 class RlpError(DecodeError):
     """The bytes are not RLP of the expected shape."""
@@ -63,7 +68,7 @@ def encode_list(encoded: Sequence[bytes]) -> bytes:
 
 def decode(data: bytes) -> Item:
     """The one item that `data` is the RLP of; RlpError if it is anything else."""
-    item, end = _item(data, 0, len(data), 0)
+    item, end = decode_prefix(data)
     if end != len(data):
         raise RlpError(f"{len(data) - end} bytes follow the item")
     return item
@@ -76,7 +81,7 @@ def decode_list(data: bytes) -> list[Item]:
 
 def decode_prefix(data: bytes) -> tuple[Item, int]:
     """The first item in `data`, and where it ends. For EIP-8 and others that allow bytes to follow."""
-    return _item(data, 0, len(data), 0)
+    return _item(data, 0, len(data), 0, [MAX_LISTS])
 
 
 def split_list(data: bytes) -> list[bytes]:
@@ -89,8 +94,10 @@ def split_list(data: bytes) -> list[bytes]:
     _, start, end = _span(data, 0, len(data))
     if end != len(data):
         raise RlpError(f"{len(data) - end} bytes follow the list")
-    items = []
+    items: list[bytes] = []
     while start < end:
+        if len(items) == MAX_LISTS:
+            raise RlpError(f"the list has more than {MAX_LISTS} items")
         _, _, item_end = _span(data, start, end)
         items.append(data[start:item_end])
         start = item_end
@@ -165,12 +172,15 @@ def _span(data: bytes, at: int, limit: int) -> tuple[bool, int, int]:
     return is_list, start, start + size
 
 
-def _item(data: bytes, at: int, limit: int, depth: int) -> tuple[Item, int]:
+def _item(data: bytes, at: int, limit: int, depth: int, lists_left: list[int]) -> tuple[Item, int]:
     is_list, start, end = _span(data, at, limit)
     if not is_list:
         return data[start:end], end
     if depth >= MAX_DEPTH:
         raise RlpError(f"lists nest deeper than {MAX_DEPTH}")
+    lists_left[0] -= 1
+    if lists_left[0] < 0:
+        raise RlpError(f"there are more than {MAX_LISTS} lists")
     items: list[Item] = []
     while start < end:
         # The commonest items, short strings, without the cost of two calls.
@@ -185,6 +195,6 @@ def _item(data: bytes, at: int, limit: int, depth: int) -> tuple[Item, int]:
             items.append(data[start + 1 : next_start])
             start = next_start
         else:
-            item, start = _item(data, start, end, depth + 1)
+            item, start = _item(data, start, end, depth + 1, lists_left)
             items.append(item)
     return items, end

@@ -90,3 +90,14 @@ class TrustView(Protocol):
     def why(self, kind: Kind, node_id: NodeId) -> str:
         """One sentence for people: why the node is trusted for the kind, or why not."""
         ...
+
+
+def network_of(host: str) -> str:
+    """The address, or of IPv6 the /64 in which a subscriber may choose any address."""
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        return host
+    if ip.version == 6 and ip.ipv4_mapped is None:
+        return ip.exploded[:19]
+    return str(getattr(ip, "ipv4_mapped", None) or ip)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from scripts.session import Refusal, Session, address, command, kind_of, moment, number, present, yes
+from scripts.session import Session, address, command, kind_of, moment, present, provider_of, utc, yes
 
 ALL_KINDS = 0
 
@@ -58,27 +58,33 @@ def permit(account_address, allowed="yes", **options):
 def show(provider, **options):
     """Print the verdicts on a provider."""
     session = Session.open(**options)
-    provider = number(provider, "provider")
+    provider, silent = provider_of(session.registry, provider), True
     for kind in range(session.registry.kindCount() + 1):
-        status, until, weight = session.curator.verdict(provider, kind)
+        status, until, _ = session.curator.verdict(provider, kind)
         if status:
-            ends = f" until {until}" if until else ""
-            print(f"provider {provider}, {_kinds(kind)}: {Status(status).name.lower()}{ends}, weight {weight}")
+            silent = False
+            print(f"provider {provider}, {_kinds(kind)}: {Status(status).name.lower()}{_ending(until)}")
+    if silent:
+        print(f"provider {provider}: nothing is said of it")
 
 
 def _judge(provider, kind, status: Status, until, options):
     session = Session.open(**options)
-    provider, kind_number = number(provider, "provider"), _kind(session, kind)
-    if not 1 <= provider <= session.registry.providerCount():
-        raise Refusal(f"there is no provider {provider} in the registry at {session.registry.address}")
+    provider, kind_number = provider_of(session.registry, provider), _kind(session, kind)
     ends = moment(until, present()) if str(until) != "0" else 0
     what = {Status.NONE: "say nothing of", Status.ACCEPTED: "accept", Status.REJECTED: "reject"}[status]
-    words = f"{what} provider {provider} for {_kinds(kind_number)}{f' until {ends}' if ends else ''}"
+    words = f"{what} provider {provider} for {_kinds(kind_number)}{_ending(ends)}"
     return session.send(session.curator, "setVerdict", provider, kind_number, int(status), ends, words=words)
 
 
 def _kind(session, kind) -> int:
     return ALL_KINDS if str(kind) in ("all", "0") else kind_of(session.registry, kind)
+
+
+def _ending(until: int) -> str:
+    if not until:
+        return ""
+    return f" until {utc(until)}{', which is over' if until <= present() else ''}"
 
 
 def _kinds(kind: int) -> str:

@@ -13,7 +13,6 @@ A proof is what `waypost node authorize` writes. Options: see scripts/session.py
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from brownie import chain
@@ -22,7 +21,19 @@ from eth_utils import to_checksum_address
 from offchain.enr import Enr, EnrError
 from offchain.possession import Possession, PossessionError
 from scripts.lists import ZERO_ADDRESS, predecessors, walk
-from scripts.session import Refusal, Session, address, command, kind_of, moment, number, present
+from scripts.session import (
+    Refusal,
+    Session,
+    address,
+    at_least,
+    command,
+    kind_of,
+    moment,
+    number,
+    present,
+    provider_of,
+    utc,
+)
 
 BATCH = 100
 PAGE = 50
@@ -42,7 +53,7 @@ def add(provider, kind, *proofs, expires="90d", batch=BATCH, **options):
     sent = []
     for part in _parts(read, batch):
         structs = [(proof.terms.node_id, proof.terms.deadline, proof.r, proof.vs) for _, proof in part]
-        words = f"list {len(part)} {kind} nodes of provider {provider} until {_day(expiry)}"
+        words = f"list {len(part)} {kind} nodes of provider {provider} until {utc(expiry)}"
         sent.append(session.send(registry, "addNodes", provider, kind_number, expiry, structs, words=words))
     return sent
 
@@ -60,7 +71,7 @@ def renew(provider, kind, *nodes, expires="90d", batch=BATCH, **options):
     return [
         session.send(
             *(registry, "renewNodes", provider, kind_number, expiry, part),
-            words=f"renew {len(part)} {kind} nodes of provider {provider} until {_day(expiry)}",
+            words=f"renew {len(part)} {kind} nodes of provider {provider} until {utc(expiry)}",
         )
         for part in _parts(chosen, batch)
     ]
@@ -92,11 +103,13 @@ def prune(provider, kind, *nodes, batch=BATCH, **options):
 def page(provider, kind, *, start=ZERO_ADDRESS, batch=PAGE, **options):
     """Print a page of a list, latest addition first, and how to get the next one."""
     session, provider, kind_number = _open(provider, kind, options)
-    size, now = number(batch, "batch"), present()
-    nodes, infos = session.registry.nodesOf(provider, kind_number, address(start), size)
+    size, now, after = at_least(1, number(batch, "batch"), "batch"), present(), address(start)
+    if int(after, 16) and tuple(session.registry.nodeOf(after)[1:3]) != (provider, kind_number):
+        raise Refusal(f"{after} is not, or no longer, in this list: begin again, without start=")
+    nodes, infos = session.registry.nodesOf(provider, kind_number, after, size)
     for node, info in zip(nodes, infos, strict=True):
         expired = "  expired" if expires_at(info) <= now else ""
-        print(f"{node}  until {_day(expires_at(info))}  listing {info[4]}{expired}")
+        print(f"{node}  until {utc(expires_at(info))}  listing {info[4]}{expired}")
     if len(nodes) == size:
         print(f"more: brownie run nodes page {provider} {kind} start={nodes[-1]}")
     return nodes
@@ -140,7 +153,7 @@ def fault(proof: Possession, registry, provider: int, kind: int) -> str | None:
     if terms.kind_id != kind:
         return f"the proof is for kind {terms.kind_id} ({terms.kind}), not {kind}"
     if terms.deadline < present():
-        return f"the proof was good until {_day(terms.deadline)}: have the node's operator make a new one"
+        return f"the proof was good until {utc(terms.deadline)}: have the node's operator make a new one"
     info = registry.nodeOf(to_checksum_address(proof.address))
     if info[1]:
         return f"the node is listed already, by provider {info[1]} for kind {info[2]}"
@@ -180,7 +193,7 @@ def _take_off(session, function, provider, kind_number, kind, chosen, batch):
 
 def _open(provider, kind, options):
     session = Session.open(**options)
-    return session, number(provider, "provider"), kind_of(session.registry, kind)
+    return session, provider_of(session.registry, provider), kind_of(session.registry, kind)
 
 
 def _all_listed(chosen, listed, provider, kind) -> None:
@@ -189,11 +202,5 @@ def _all_listed(chosen, listed, provider, kind) -> None:
 
 
 def _parts(items, size):
-    step = number(size, "batch")
-    if step < 1:
-        raise Refusal(f"batch is {step}, expected 1 or more")
+    step = at_least(1, number(size, "batch"), "batch")
     return [items[start : start + step] for start in range(0, len(items), step)]
-
-
-def _day(unix_time: int) -> str:
-    return datetime.fromtimestamp(unix_time, UTC).strftime("%Y-%m-%d %H:%M UTC")

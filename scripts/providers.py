@@ -12,7 +12,8 @@ Options: see scripts/session.py. Whether clients trust a provider is said by cur
 
 from __future__ import annotations
 
-from scripts.session import Refusal, Session, address, command, number, yes
+from scripts.lists import walk
+from scripts.session import Session, address, command, provider_of, yes
 
 
 @command
@@ -72,11 +73,9 @@ def accept_admin(provider, **options):
 @command
 def show(provider=None, **options):
     """Print providers: number, admin, offer, and how many nodes of each kind."""
-    from scripts.lists import walk
-
     session = Session.open(**options)
     registry = session.registry
-    numbers = range(1, registry.providerCount() + 1) if provider is None else [_known(registry, provider)]
+    numbers = range(1, registry.providerCount() + 1) if provider is None else [provider_of(registry, provider)]
     for each in numbers:
         pending = registry.pendingAdminOf(each)
         offer = f", offered to {pending}" if int(pending, 16) else ""
@@ -87,11 +86,4 @@ def show(provider=None, **options):
 
 def _open(provider, options):
     session = Session.open(**options)
-    return session, _known(session.registry, provider)
-
-
-def _known(registry, provider) -> int:
-    found = number(provider, "provider")
-    if not 1 <= found <= registry.providerCount():
-        raise Refusal(f"there is no provider {found}; there are {registry.providerCount()}")
-    return found
+    return session, provider_of(session.registry, provider)

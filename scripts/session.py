@@ -22,6 +22,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from brownie import (
@@ -46,6 +47,8 @@ from scripts.refusal import Refusal as Refusal  # the commands take both from he
 from scripts.signers import address as address
 
 ROOT = Path(__file__).resolve().parent.parent
+OF_TOKENS = frozenset({"SafeERC20FailedOperation"})
+"""Errors in a contract's interface that say what a token did."""
 DEPLOYMENTS = ROOT / "deployments"
 CONTAINERS = {
     "NodeRegistry": NodeRegistry,
@@ -112,6 +115,18 @@ class Session:
         if name not in self._contracts:
             self._contracts[name] = contract_of(name, self.deployment)
         return self._contracts[name]
+
+    def check(self, contract, function: str, *arguments) -> None:
+        """Refusal if the contract itself, not another one that it calls, has something against a call."""
+        call = {
+            "from": str(self.sender),
+            "to": contract.address,
+            "data": getattr(contract, function).encode_input(*arguments),
+        }
+        error = web3.provider.make_request("eth_estimateGas", [call]).get("error")
+        own = [entry for entry in contract.abi if entry.get("name") not in OF_TOKENS]
+        if error and (reason := own_reason(error, own)):
+            raise Refusal(reason)
 
     def send(self, contract, function: str, *arguments, words: str):
         """Call a contract's function after trying it; None in a dry run. `words` say what it does, for people."""
@@ -215,12 +230,16 @@ def estimate(sender, contract, calldata: str) -> int:
 
 def explain(error: dict, abi: list) -> str:
     """A node's error in words: the contract's own, if its data can be read."""
-    data = error.get("data")
-    if isinstance(data, dict):
-        data = data.get("data")
-    if not isinstance(data, str) or len(data) < 10:
-        return str(error.get("message", error))
-    raw = bytes.fromhex(data.removeprefix("0x"))
+    if reason := own_reason(error, abi):
+        return reason
+    raw = _data(error)
+    message = str(error.get("message", error))
+    return f"{message} (0x{raw[:4].hex()})" if raw else message
+
+
+def own_reason(error: dict, abi: list) -> str | None:
+    """A node's error in the words of the contract; None if it is none of the contract's own errors."""
+    raw = _data(error)
     for entry in abi:
         if entry["type"] != "error":
             continue
@@ -233,7 +252,15 @@ def explain(error: dict, abi: list) -> str:
         reason = _notices().get(entry["name"])
         named = f"{entry['name']}({said})"
         return f"{reason}: {named}" if reason else named
-    return f"{error.get('message')} ({data[:10]})"
+    return None
+
+
+def _data(error: dict) -> bytes:
+    """What a call reverted with; nothing if the error is another one."""
+    data = error.get("data")
+    if isinstance(data, dict):
+        data = data.get("data")
+    return bytes.fromhex(data.removeprefix("0x")) if isinstance(data, str) and len(data) >= 10 else b""
 
 
 @functools.cache
@@ -291,6 +318,21 @@ def moment(value, now: int) -> int:
 def present() -> int:
     """The time of the latest block."""
     return int(chain[-1].timestamp)
+
+
+def utc(unix_time: int) -> str:
+    """A time for people."""
+    return datetime.fromtimestamp(unix_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def provider_of(registry, word) -> int:
+    """A provider's number; Refusal if the registry has no such provider."""
+    found = number(word, "provider")
+    if not 1 <= found <= registry.providerCount():
+        raise Refusal(
+            f"there is no provider {found} in the registry at {registry.address}; there are {registry.providerCount()}"
+        )
+    return found
 
 
 def kind_of(registry, name) -> int:

@@ -41,8 +41,8 @@ from eth_utils import keccak
 
 from scripts import ballot_secrets
 from scripts.ballot_secrets import Secret
-from scripts.session import Refusal, Session, address, command, kind_of, number, present
-from scripts.terms import Terms
+from scripts.session import Refusal, Session, address, command, kind_of, number, present, provider_of, utc
+from scripts.terms import ListingTerms, Terms
 
 CHOICES = {"keep": 0, "remove": 1}
 STATES = ("not listed", "applied for", "listed")
@@ -62,11 +62,8 @@ def apply(provider, *, kind="all", uri="", amount=None, **options):
     held = world.curator.listingOf(provider, kind)[0]
     least = max(0, world.terms().listing.min_deposit - held)
     tokens = world.amount(amount) if amount is not None else least
-    world.approve(world.curator, tokens)
-    return world.send(
-        world.curator, "applyFor", provider, kind, tokens, str(uri),
-        words=f"apply for provider {provider}, {_kinds(kind)}, with {world.shown(tokens)} at stake",
-    )  # fmt: skip
+    words = f"apply for provider {provider}, {_kinds(kind)}, with {world.shown(tokens)} at stake"
+    return world.pay(tokens, world.curator, "applyFor", provider, kind, tokens, str(uri), words=words)
 
 
 @command
@@ -82,9 +79,8 @@ def top_up(provider, tokens, *, kind="all", **options):
     """Add to a listing's deposit."""
     world = _World(options)
     (provider, kind), amount = world.listing(provider, kind), world.amount(tokens)
-    world.approve(world.curator, amount)
     words = f"add {world.shown(amount)} to the deposit of provider {provider}, {_kinds(kind)}"
-    return world.send(world.curator, "topUp", provider, kind, amount, words=words)
+    return world.pay(amount, world.curator, "topUp", provider, kind, amount, words=words)
 
 
 @command
@@ -99,28 +95,19 @@ def withdraw(provider, tokens, *, kind="all", **options):
 @command
 def announce_exit(provider, *, kind="all", **options):
     """Say that a provider will leave."""
-    world = _World(options)
-    provider, kind = world.listing(provider, kind)
-    words = f"announce that provider {provider} will leave ({_kinds(kind)})"
-    return world.send(world.curator, "announceExit", provider, kind, words=words)
+    return _World(options).change("announceExit", provider, kind, "announce that {} will leave")
 
 
 @command
 def exit(provider, *, kind="all", **options):
     """Leave, as announced. The deposit is then there to withdraw."""
-    world = _World(options)
-    provider, kind = world.listing(provider, kind)
-    words = f"take provider {provider} off the list ({_kinds(kind)})"
-    return world.send(world.curator, "exit", provider, kind, words=words)
+    return _World(options).change("exit", provider, kind, "take {} off the list")
 
 
 @command
 def lapse(provider, *, kind="all", **options):
     """Remove a listing whose deposit stayed below a raised minimum."""
-    world = _World(options)
-    provider, kind = world.listing(provider, kind)
-    words = f"remove provider {provider} ({_kinds(kind)}) for too small a deposit"
-    return world.send(world.curator, "lapse", provider, kind, words=words)
+    return _World(options).change("lapse", provider, kind, "remove {} for too small a deposit")
 
 
 # Challenges
@@ -134,9 +121,8 @@ def challenge(provider, *, kind="all", uri="", **options):
     if not uri:
         raise Refusal("say where the evidence is: uri=https://...; voters will want to read it")
     stake = world.curator.stakeOf(provider, kind)
-    world.approve(world.curator, stake)
     words = f"challenge provider {provider}, {_kinds(kind)}, with {world.shown(stake)} at stake"
-    sent = world.send(world.curator, "challenge", provider, kind, str(uri), words=words)
+    sent = world.pay(stake, world.curator, "challenge", provider, kind, str(uri), words=words)
     return world.tell_poll(sent.events["Challenged"]["pollId"]) if sent else None
 
 
@@ -169,8 +155,7 @@ def deposit(tokens, **options):
     """Bring tokens to vote with."""
     world = _World(options)
     amount = world.amount(tokens)
-    world.approve(world.box, amount)
-    return world.send(world.box, "deposit", amount, words=f"bring {world.shown(amount)} to the ballot box")
+    return world.pay(amount, world.box, "deposit", amount, words=f"bring {world.shown(amount)} to the ballot box")
 
 
 @command
@@ -208,8 +193,8 @@ def commit(poll, choice, tokens, *, salts=None, **options):
         world.box, "commit", poll, commitment, weight, words=f"commit {world.shown(weight)} to poll {poll}"
     )
     if sent is not None:
-        ends = world.box.pollOf(poll)
-        print(f"the secret is in {path}: keep it; reveal between {ends[0]} and {ends[1]}")
+        begins, ends = map(utc, world.box.pollOf(poll)[:2])
+        print(f"the secret is in {path}: keep it; reveal from {begins}, before {ends}")
     return secret
 
 
@@ -273,18 +258,16 @@ def propose(*figures, uri="", **options):
     world = _World(options)
     changed = world.changed(figures)
     if not world.by_vote():
-        delay = world.parameters.DELAY()
-        words = f"schedule {' '.join(figures)}; anyone can execute it in {delay} seconds"
+        words = f"schedule {' '.join(figures)}; anyone can execute it from {utc(present() + world.parameters.DELAY())}"
         return world.send(world.parameters, "schedule", changed, words=words)
     stake = world.terms().listing.min_deposit
-    world.approve(world.vote, stake)
     words = f"propose {' '.join(figures)} with {world.shown(stake)} at stake"
-    sent = world.send(world.vote, "propose", changed, str(uri), words=words)
+    sent = world.pay(stake, world.vote, "propose", changed, str(uri), words=words)
     if sent is None:
         return None
-    made = sent.events["Proposed"]["proposalId"]
-    print(f"proposal {made}; it can be challenged until {sent.events['Proposed']['challengeEnd']}")
-    return made
+    made = sent.events["Proposed"]
+    print(f"proposal {made['proposalId']}; it can be challenged before {utc(made['challengeEnd'])}")
+    return made["proposalId"]
 
 
 @command
@@ -300,9 +283,8 @@ def challenge_terms(proposal, *, uri="", **options):
     world = _World(options)
     proposal = number(proposal, "proposal")
     stake = world.vote.proposalOf(proposal)[1]
-    world.approve(world.vote, stake)
     words = f"challenge proposal {proposal} with {world.shown(stake)} at stake"
-    sent = world.send(world.vote, "challenge", proposal, str(uri), words=words)
+    sent = world.pay(stake, world.vote, "challenge", proposal, str(uri), words=words)
     return world.tell_poll(sent.events["ProposalChallenged"]["pollId"]) if sent else None
 
 
@@ -327,15 +309,18 @@ def apply_terms(proposal, *figures, **options):
 def show(provider, **options):
     """Print a provider's listings and what can be done about each."""
     world = _World(options)
-    provider = number(provider, "provider")
+    provider, silent = provider_of(world.session.registry, provider), True
     for kind in range(world.session.registry.kindCount() + 1):
-        deposit, state, ready, cool, poll, *_ = world.curator.listingOf(provider, kind)
+        deposit, state, ready, cool, poll, version, *_ = world.curator.listingOf(provider, kind)
         if not (state or deposit or cool):
             continue
+        silent = False
         print(f"provider {provider}, {_kinds(kind)}: {STATES[state]}, {world.verdict(provider, kind)}")
         print(f"  deposit {world.shown(deposit)}, stake {world.shown(world.curator.stakeOf(provider, kind))}")
-        for line in world.advice(state, ready, cool, poll):
+        for line in world.advice(state, ready, cool, poll, version):
             print(f"  {line}")
+    if silent:
+        print(f"provider {provider}: never applied for")
 
 
 class _World:
@@ -350,13 +335,32 @@ class _World:
         self.vote = self.session.contract("ParameterVote")
         self.token = TestToken.at(self.box.token(), persist=False)  # for the interface of ERC-20
         self._decimals = self.token.decimals()
-        self._untried = False
 
     def send(self, contract, function: str, *arguments, words: str):
-        if self._untried:
-            print(f"would {words}\n  {contract._name}.{function}, which cannot be tried before the approval")
-            return None
         return self.session.send(contract, function, *arguments, words=words)
+
+    def pay(self, amount: int, contract, function: str, *arguments, words: str):
+        """Send what takes tokens of the sender: first let the contract take so much, and no more, if it may not yet.
+
+        What the contract itself has against it, or too few tokens, is a Refusal before anything is sent.
+        """
+        self.session.check(contract, function, *arguments)
+        held = self.token.balanceOf(self.sender)
+        if held < amount:
+            raise Refusal(f"{self.sender} has {self.shown(held)}, and {self.shown(amount)} are needed")
+        if self.token.allowance(self.sender, contract) < amount:
+            allow = f"let {contract._name} take {self.shown(amount)}"
+            self.send(self.token, "approve", contract, amount, words=allow)
+            if self.session.dry_run:
+                print(f"would {words}\n  {contract._name}.{function}, which takes the tokens after that")
+                return None
+        return self.send(contract, function, *arguments, words=words)
+
+    def change(self, function: str, provider, kind, words: str):
+        """Send what concerns a listing and says nothing more; `words` have a place for its name."""
+        provider, kind = self.listing(provider, kind)
+        named = f"provider {provider}, {_kinds(kind)},"
+        return self.send(self.curator, function, provider, kind, words=words.format(named))
 
     def amount(self, text) -> int:
         """Base units from whole tokens in words."""
@@ -372,22 +376,10 @@ class _World:
         """An amount in whole tokens."""
         return f"{(Decimal(amount) / 10**self._decimals).normalize():,f} {self.token.symbol()}"
 
-    def approve(self, spender, amount: int) -> None:
-        """Let a contract take so much, and no more, if it may not yet. Refusal if the sender does not have it."""
-        held = self.token.balanceOf(self.sender)
-        if held < amount:
-            raise Refusal(f"{self.sender} has {self.shown(held)}, and {self.shown(amount)} are needed")
-        if self.token.allowance(self.sender, spender) >= amount:
-            return
-        self.send(self.token, "approve", spender, amount, words=f"let {spender._name} take {self.shown(amount)}")
-        self._untried = self.session.dry_run
-
     def listing(self, provider, kind) -> tuple[int, int]:
         """A listing's provider and kind; Refusal if the registry knows no such."""
-        wanted = number(provider, "provider")
-        if not 1 <= wanted <= self.session.registry.providerCount():
-            raise Refusal(f"there is no provider {wanted} in the registry at {self.session.registry.address}")
-        return wanted, 0 if str(kind) in ("all", "0") else kind_of(self.session.registry, kind)
+        registry = self.session.registry
+        return provider_of(registry, provider), 0 if str(kind) in ("all", "0") else kind_of(registry, kind)
 
     def terms(self) -> Terms:
         version = self.parameters.current()[0]
@@ -414,9 +406,12 @@ class _World:
         return f"{STATUSES[status]}, weight {self.shown(weight)}" if weight else STATUSES[status]
 
     def tell_poll(self, poll: int) -> int:
-        commit_end, reveal_end = self.box.pollOf(poll)[:2]
-        print(f"poll {poll}: commit before {commit_end}, reveal before {reveal_end}")
+        print(f"poll {poll}: {self._ends(poll)}")
         return poll
+
+    def _ends(self, poll: int) -> str:
+        commit_end, reveal_end = map(utc, self.box.pollOf(poll)[:2])
+        return f"commit before {commit_end}, then reveal before {reveal_end}"
 
     def can_reveal(self, secret: Secret, strict: bool) -> bool:
         """Whether the secret is of a vote that is committed and not revealed; when strict, at any time."""
@@ -432,20 +427,25 @@ class _World:
         sealed = int.from_bytes(keccak(encode(["bytes32", "uint256"], [commitment, secret.weight])), "big") >> 8
         return self.box.ballotOf(secret.poll, self.sender)[1] == sealed
 
-    def advice(self, state: int, ready: int, cool: int, poll: int):
+    def advice(self, state: int, ready: int, cool: int, poll: int, version: int):
         """What can be done about a listing, and when."""
         now = present()
         if poll:
             commit_end, reveal_end = self.box.pollOf(poll)[:2]
             step = "commit" if now < commit_end else "reveal" if now < reveal_end else "resolve"
-            yield f"challenged, poll {poll}: commit before {commit_end}, reveal before {reveal_end}; now: {step}"
+            yield f"challenged, poll {poll}: {self._ends(poll)}; now: {step}"
+            committed, (remove, keep) = self.box.pollOf(poll)[4], self.box.countOf(poll)[2:]
+            revealed = f"{self.shown(remove)} to remove, {self.shown(keep)} to keep"
+            yield f"committed {self.shown(committed)}; revealed {revealed}"
             return
         if state == 1:
-            yield f"finalise {'now' if now >= ready else f'from {ready}'}"
+            yield f"finalise {'now' if now >= ready else f'from {utc(ready)}'}"
         if state == 2 and ready:
-            yield f"exit announced: {'now' if now >= ready else f'from {ready}'}"
+            lapses = ready + ListingTerms(*self.parameters.listingTerms(version)).exit_window
+            when = "let lapse; announce it again" if now >= lapses else f"from {utc(ready)}, before {utc(lapses)}"
+            yield f"exit announced: {when}"
         if now < cool:
-            yield f"cools down until {cool}"
+            yield f"cools down until {utc(cool)}"
 
 
 def _kinds(kind: int) -> str:

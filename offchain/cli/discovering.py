@@ -154,6 +154,8 @@ def discover(
     # A key of its own: the home folder's may be in use by a service at another address.
     config = replace(settings.discovery(), port=0, kinds=(), tcp=None)
     has_registry = bool(settings.values.get("chain"))
+    if not config.bootnodes:
+        output.note("no bootnode is given (--bootnode, or [discovery] bootnodes): only nodes met before can be asked")
 
     async def main() -> Search:
         async with AsyncExitStack() as stack:
@@ -173,8 +175,6 @@ def discover(
         f"{total} found" + (f", {trusted} of them trusted" if has_registry else "") + f", in {search.seconds:.1f} s",
     )
     if not total:
-        if not config.bootnodes:
-            output.note("no bootnode is given: --bootnode, or [discovery] bootnodes")
         raise Failed(Exit.ERROR)
     if not useful:
         raise Failed(Exit.UNTRUSTED)

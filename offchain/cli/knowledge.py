@@ -25,6 +25,7 @@ from offchain.cli.running import Stop, run, serve
 from offchain.cli.settings import Settings
 from offchain.config import ChainConfig
 from offchain.contact import Contact
+from offchain.enr import Enr
 from offchain.errors import ChainError, ConfigError, DecodeError
 from offchain.node.background import background
 from offchain.node.policy_watch import default_policy
@@ -320,7 +321,7 @@ def parsed_node(text: str) -> bytes:
         except ValueError:
             pass
     try:
-        return Contact.parse(text).node_id
+        return Enr.parse(text).node_id if text.startswith("enr:") else Contact.parse(text).node_id
     except DecodeError as error:
         raise ConfigError(
             f"{text[:40]!r} names no node: {error}. Expected an enode, a record (enr:..), an id of 64 hex digits or an "

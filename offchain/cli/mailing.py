@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from offchain.cli.output import Output
-from offchain.cli.services import node_key
+from offchain.cli.services import connecting_key, node_key
 from offchain.cli.settings import Settings
 from offchain.client.keyring import topic_of_name
 from offchain.errors import ConnectionLost
@@ -61,7 +61,8 @@ async def send_all(settings: Settings, output: Output, outgoing: Outgoing) -> Se
     config = settings.chain()
     key = node_key(settings)
     with own_checkpoint(settings, config) as chain:
-        async with open_client(key, chain, settings.discovery(), settings.client(), settings.policy_path) as client:
+        us = connecting_key(key, alone=chain is config)
+        async with open_client(us, chain, settings.discovery(), settings.client(), settings.policy_path) as client:
             output.note("looking for trusted mail servers")
             if not await client.pool.wait_ready(outgoing.servers, outgoing.wait):
                 raise ConnectionLost(_too_few(client, outgoing.servers, outgoing.wait))

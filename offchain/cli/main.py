@@ -88,6 +88,7 @@ def waypost() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Prints no traceback for what a user or a peer did."""
+    os.umask(0o077)  # what we write says whom the user trusts and what he reads: for nobody else on this machine
     context: dict[str, Any] = {}
     output = Output(as_json="--json" in (sys.argv[1:] if arguments is None else arguments))
     try:
@@ -117,6 +118,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show_usage(error: click.UsageError, output: Output) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        output.error("UsageError", "name a command")
+        return
     if error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
     output.error("UsageError", error.format_message())

@@ -18,7 +18,7 @@ from offchain.cli.daemon import Daemon, DaemonRefused, find_daemon
 from offchain.cli.mail_printer import Line, Printer
 from offchain.cli.output import Output
 from offchain.cli.running import Stop, run, serve
-from offchain.cli.services import node_key
+from offchain.cli.services import connecting_key, node_key
 from offchain.cli.settings import Settings
 from offchain.client.coverage import Coverage, Gap
 from offchain.client.history import Finished, Query
@@ -292,7 +292,8 @@ async def _client(settings: Settings, keys: Keys) -> AsyncIterator[ClientNode]:
     chain, discovery, config = settings.chain(), settings.discovery(), settings.client()
     own = node_key(settings)
     with own_checkpoint(settings, chain) as mine:
-        async with open_client(own, mine, discovery, config, settings.policy_path, keys=keys.keys(own)) as client:
+        us = connecting_key(own, alone=mine is chain)
+        async with open_client(us, mine, discovery, config, settings.policy_path, keys=keys.keys(own)) as client:
             yield client
 
 

@@ -32,6 +32,15 @@ def node_key(settings: Settings, path: Path | None = None) -> PrivateKey:
     return PrivateKey.load(default)
 
 
+def connecting_key(own: PrivateKey, *, alone: bool) -> PrivateKey:
+    """The key to connect with.
+
+    Servers end a node's older connection when it connects again. Beside a service that connects with the home's key we
+    therefore come as somebody new; what is signed and opened goes by the home's key all the same.
+    """
+    return own if alone else PrivateKey.generate()
+
+
 def ready_line(output: Output, record: Enr, text: str, **more: object) -> None:
     """Say that a service is ready, with what others need to reach it."""
     endpoint = record.endpoint or record.endpoint6

@@ -9,6 +9,9 @@ is kept, and another server is asked from the last cursor; every envelope comes 
        +---failed, lost---+
        +---too many failures in a row, or no server for too long--> failed
 
+Servers of old programs differ: many deliver newest first, their cursors going backwards, valid nowhere else. They are
+asked with cursors of their own; what comes newest first is kept until the range is read, and given out then.
+
 What a server delivers is checked against what was asked: time range, topics, number, order. Whatever a dishonest server
 sends, the worst outcomes are that it is reported as misbehaving, or that it leaves something out.
 """
@@ -45,6 +48,9 @@ SLOWEST_PAGE = 10.0
 
 MAX_EMPTY_PAGES = 20
 """Pages in a row that a server may end early, with a cursor and without an envelope."""
+
+MAX_BACKWARDS = 50_000
+"""Envelopes kept of a server that delivers newest first; a query for more must be for a shorter time."""
 
 ZERO_HASH = bytes(32)
 
@@ -234,6 +240,11 @@ class HistoryMachine:
         self._phase = Phase.PICKING
         self._node_id: NodeId | None = None
         self._request_id: bytes | None = None
+        self._old = False
+        self._own_cursor = b""
+        """Of an old server, for itself."""
+        self._backwards: bool | None = None
+        """Whether the old server delivers newest first; None while that cannot be told."""
         self._page = 0
         self._page_limit = 0
         self._empty_pages = 0
@@ -295,15 +306,21 @@ class HistoryMachine:
         return None
 
     @property
+    def silent_since(self) -> float:
+        """When the server that is asked was last heard of, or sent the request."""
+        return self._last_activity
+
+    @property
     def pick_after(self) -> float:
         """While picking: not before this time, so that failing servers are not stormed."""
         return self._pick_after
 
     # What happens
 
-    def assign(self, node_id: NodeId, now: float) -> None:
-        """A server was picked."""
+    def assign(self, node_id: NodeId, now: float, *, old: bool = False) -> None:
+        """A server was picked; `old` if it is not one of Waypost's."""
         self._node_id = node_id
+        self._old, self._own_cursor, self._backwards = old, b"", None
         self._told_waiting = False
         self._ask(now)
 
@@ -329,6 +346,12 @@ class HistoryMachine:
         self._node_id, self._request_id = by, request_id
         self._last_activity = now
 
+    def repeat(self, now: float) -> None:
+        """The server did not understand: it is asked for the same page in other words."""
+        assert self.untouched
+        self._page -= 1
+        self._ask(now)
+
     def delivered(self, node_id: NodeId, envelopes: Iterable[Envelope], now: float) -> None:
         """Envelopes came. From a server that was not asked they are ignored."""
         if self._phase is not Phase.ASKING or node_id != self._node_id or self._request_id is None:
@@ -341,7 +364,7 @@ class HistoryMachine:
                 return
             key = _key(envelope)
             self._page_keys.add(key)
-            if not self._topics or envelope.topic in self._topics:
+            if key > (self._cursor or b"") and (not self._topics or envelope.topic in self._topics):
                 self._buffer.setdefault(key, Received(envelope, node_id))
 
     def completed(self, node_id: NodeId, completion: Completion | Failure, now: float) -> None:
@@ -356,6 +379,9 @@ class HistoryMachine:
         complaint = self._completion_complaint(completion)
         if complaint is not None:
             self._fail(complaint, now, misbehaved=True)
+            return
+        if self._backwards and len(self._buffer) > MAX_BACKWARDS:
+            self._fail(f"it delivers newest first, and more than {MAX_BACKWARDS:,}: ask for less", now, report=False)
             return
         self._end_page(node_id, completion.cursor or None, now)
 
@@ -390,6 +416,9 @@ class HistoryMachine:
         assert self._node_id is not None
         query = self._query
         left = MAX_PAGE if query.limit is None else query.limit - self._emitted
+        lower, cursor = query.lower, self._cursor or b""
+        if self._old:  # the cursor of another server may be of no use to it, or turn it round
+            lower, cursor = max(lower, int.from_bytes(cursor[:4], "big")), self._own_cursor
         self._phase = Phase.ASKING
         self._page += 1
         self._page_limit = min(query.page_size, left)
@@ -399,12 +428,12 @@ class HistoryMachine:
         self._actions.append(
             Ask(
                 self._node_id,
-                query.lower,
+                lower,
                 query.upper,
                 query.topics,
                 self._bloom,
                 self._page_limit,
-                self._cursor or b"",
+                cursor,
             )
         )
         self._events.append(Asked(self._node_id, self._page))
@@ -416,7 +445,7 @@ class HistoryMachine:
         if not envelope_matches(self._bloom, envelope.topic):
             return "it delivered an envelope with a topic that was not asked for"
         key = _key(envelope)
-        if self._cursor is not None and key <= self._cursor:
+        if self._cursor is not None and key <= self._cursor and not self._old:
             return "it delivered an envelope from before the cursor"
         if key not in self._page_keys and len(self._page_keys) >= self._page_limit:
             return f"it delivered more than the {self._page_limit} envelopes that were asked for"
@@ -425,15 +454,34 @@ class HistoryMachine:
     def _completion_complaint(self, completion: Completion) -> str | None:
         """What is wrong with a completion after what was delivered."""
         cursor = completion.cursor
+        if self._old:
+            complaint = self._old_complaint(cursor)
+            if complaint is not None:
+                return complaint
         # It may lie beyond the last envelope: a server that searched long without a find says how far it came.
-        if cursor and cursor < max(self._page_keys, default=b""):
+        elif cursor and cursor < max(self._page_keys, default=b""):
             return "its cursor is before its last envelope: it does not deliver oldest first"
-        if cursor and cursor <= (self._cursor or b""):
+        elif cursor and cursor <= (self._cursor or b""):
             return "its cursor does not move on"
         if cursor and not self._page_keys and self._empty_pages >= MAX_EMPTY_PAGES:
             return f"it delivered nothing {MAX_EMPTY_PAGES + 1} times in a row, and yet does not end"
         if completion.last_hash != ZERO_HASH and all(key[4:] != completion.last_hash for key in self._page_keys):
             return "its last envelope did not arrive"
+        return None
+
+    def _old_complaint(self, cursor: bytes) -> str | None:
+        """What is wrong with an old server's cursor. Learns the order from where it lies."""
+        if not cursor:
+            return None
+        first, last = min(self._page_keys, default=cursor), max(self._page_keys, default=cursor)
+        if self._backwards is None and first != last:
+            self._backwards = cursor <= first
+        elif self._backwards is None and self._own_cursor:
+            self._backwards = cursor < self._own_cursor
+        if self._backwards is not None:
+            moves_on = not self._own_cursor or (cursor < self._own_cursor) == self._backwards
+            if not moves_on or cursor == self._own_cursor or first < cursor < last:
+                return "its cursor does not move on"
         return None
 
     def _end_page(self, node_id: NodeId, cursor: bytes | None, now: float) -> None:
@@ -444,6 +492,11 @@ class HistoryMachine:
         self._empty_pages = 0 if self._page_keys else self._empty_pages + 1
         self._actions.append(Report(node_id, None))
         before = self._emitted
+        self._own_cursor = cursor or b""
+        if self._old and cursor is not None and self._backwards is not False:
+            self._events.append(PageRead(node_id, self._page, 0, cursor, now - self._page_started))
+            self._ask(now)
+            return
         limit_reached = self._emit(cursor)
         self._events.append(PageRead(node_id, self._page, self._emitted - before, cursor, now - self._page_started))
         if limit_reached:

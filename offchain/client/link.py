@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from offchain.client.dialect import OURS
 from offchain.client.held import Answers, Held
 from offchain.contact import Contact
 from offchain.errors import ConnectionLost, DecodeError, PeerError
@@ -148,6 +149,21 @@ class MailLink(Held):
     def public(self) -> PublicKey:
         """The server's key, as proven in the handshake."""
         return self._shh.peer.remote
+
+    @property
+    def client_id(self) -> str:
+        """Which program the server says it is."""
+        return self._shh.peer.hello.client_id
+
+    @property
+    def status_fields(self) -> int:
+        """How many fields its status had."""
+        return self._shh.remote_status.fields
+
+    @property
+    def old(self) -> bool:
+        """Whether it is not one of Waypost's."""
+        return not self.client_id.startswith(OURS)
 
     @property
     def min_pow(self) -> float:

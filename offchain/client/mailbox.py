@@ -17,6 +17,7 @@ from typing import Any
 from offchain.client.clock_watch import ClockWatch
 from offchain.client.coverage import Coverage
 from offchain.client.cross_check import CrossCheck, CrossChecked
+from offchain.client.dialect import TRY_TIME, Dialects
 from offchain.client.follow import CaughtUp, Follow
 from offchain.client.history import (
     WAIT_FOR_SERVER,
@@ -36,9 +37,16 @@ from offchain.client.pool import Pool
 from offchain.errors import ConnectionLost, PeerError
 from offchain.keys import PrivateKey, PublicKey
 from offchain.types import NodeId, short
-from offchain.whisper.cipher import seal_asym, seal_sym
+from offchain.whisper.cipher import key_from_password, seal_asym, seal_sym
 from offchain.whisper.envelope import Envelope, mine
-from offchain.whisper.mail import Completion, HistoryRequest, Layout, seal_request
+from offchain.whisper.mail import (
+    DEFAULT_PASSWORD,
+    Completion,
+    Failure,
+    HistoryRequest,
+    Layout,
+    seal_request,
+)
 
 log = logging.getLogger("offchain.client")
 
@@ -130,17 +138,19 @@ class Mailbox:
         request_timeout: float = 10.0,
         hedge_after: float = HEDGE_AFTER,
         sealed_answers: bool = False,
+        password_requests: bool = False,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
         """`key` is the client's node key, which signs requests; `keys` open messages.
 
         A server that says nothing for `hedge_after` seconds is overtaken by a second one, if that answers first. With
-        `sealed_answers` servers must encrypt what they answer to `key`; those that can't are left. `clock` tells the
-        time of day.
+        `sealed_answers` servers must encrypt what they answer to `key`; those that can't are left. With
+        `password_requests` old servers may be asked by a password that everybody knows. `clock` tells the time of day.
         """
         self._clock = clock
-        self._layout = Layout.SEALED if sealed_answers else Layout.TOPICS
+        self._dialects = Dialects(sealed=sealed_answers, by_password=password_requests)
+        self._password_key = key_from_password(DEFAULT_PASSWORD) if password_requests else b""
         self._hedge_after = hedge_after
         self.clock = ClockWatch(lambda notice: log.warning("%s", notice))
         """Whether servers say that this machine's clock is wrong: see its `notice`."""
@@ -301,7 +311,7 @@ class Mailbox:
                 continue
             using = await _Use.begin(*choice)
             try:
-                machine.assign(using.node_id, _now())
+                machine.assign(using.node_id, _now(), old=using.link.old)
                 ask = await self._carry_out(machine, using.link)
                 while machine.serving == using.node_id:
                     if ask is not None and (other := await self._hedge(machine, ask, using)) is not None:
@@ -309,7 +319,7 @@ class Mailbox:
                         using = other
                         self._pulse()
                     else:
-                        await _take_next(machine, using.node_id, using.inbox)
+                        await self._take_next(machine, using.node_id, using.inbox)
                     ask = await self._carry_out(machine, using.link)
                     paused_at = _now()
                     for event in machine.take_events():
@@ -323,13 +333,14 @@ class Mailbox:
 
     async def _hedge(self, machine: HistoryMachine, ask: Ask, using: _Use) -> _Use | None:
         """Ask another server for a page just asked for, if the first says nothing; the other if it answers first."""
-        if not machine.untouched:
+        if not machine.untouched or using.link.old:  # its cursors mean nothing to others
             return None
         asked_at = _now()
         await _first_of([using.inbox.wait()], min(asked_at + self._hedge_after, machine.next_deadline() or asked_at))
         if using.inbox.peek() is not None or _now() < asked_at + self._hedge_after:
             return None
-        choice = self._pool.pick(machine.exclude | self._busy() | {using.node_id})
+        old = frozenset(node_id for node_id, link in self._pool.links() if link.old)
+        choice = self._pool.pick(machine.exclude | self._busy() | old | {using.node_id})
         if choice is None:
             return None
         other = await _Use.begin(*choice)
@@ -375,6 +386,7 @@ class Mailbox:
         links = self._pool.links()
         for node_id, link in links:
             if link.stuck(now):
+                self._dialects.refused(node_id)
                 self._pool.report(node_id, "it never finished a request")
         return frozenset(node_id for node_id, link in links if link.busy)
 
@@ -407,13 +419,46 @@ class Mailbox:
 
     async def _send(self, machine: HistoryMachine, link: MailLink, ask: Ask) -> bytes:
         """Send a request over a link; its id. TimeoutError at the machine's deadline."""
-        request = HistoryRequest(
-            ask.lower, ask.upper, ask.bloom, ask.topics, ask.limit, ask.cursor, layout=self._layout
-        )
-        sealed = seal_request(request, link.public, self._key, self._clock())
+        dialect = self._dialects.of(link.node_id, link.client_id, link.status_fields)
+        layout = dialect.layout
+        if layout is Layout.BINARY_112 and not ask.cursor:
+            layout = Layout.BINARY_76
+        topics = ask.topics if dialect.has_topics else ()
+        request = HistoryRequest(ask.lower, ask.upper, ask.bloom, topics, ask.limit, ask.cursor, layout=layout)
+        to = self._password_key if dialect.by_password else link.public
+        sealed = seal_request(request, to, self._key, self._clock(), pow_rules=dialect.pow_rules)
         async with asyncio.timeout_at(machine.next_deadline()):
             await link.ask(sealed, self._key if request.sealed else None)
         return sealed.id
+
+    async def _take_next(self, machine: HistoryMachine, node_id: NodeId, inbox: Inbox) -> None:
+        """Let one thing happen: something comes in, or time passes."""
+        trying = machine.untouched and self._dialects.trying(node_id)
+        item = inbox.take()
+        if item is None:
+            deadline = machine.next_deadline()
+            if trying and deadline is not None:
+                deadline = min(deadline, machine.silent_since + TRY_TIME)
+            await _first_of([inbox.wait()], deadline)
+            item = inbox.take()
+        now = _now()
+        match item:
+            case None if trying and now >= machine.silent_since + TRY_TIME and self._dialects.refused(node_id):
+                machine.repeat(now)
+            case None:
+                machine.tick(now)
+            case Delivered(envelopes):
+                machine.delivered(node_id, envelopes, now)
+            case Completed(Failure(text=text)) if machine.untouched and self._dialects.refused(node_id, text):
+                machine.repeat(now)
+            case Completed(completion):
+                if isinstance(completion, Completion):
+                    self._dialects.understood(node_id)
+                machine.completed(node_id, completion, now)
+            case Broken(reason):
+                machine.broke_protocol(node_id, reason, now)
+            case Lost(reason):
+                machine.lost(node_id, reason, now)
 
     # Sending
 
@@ -473,26 +518,6 @@ class _Use:
     async def end(self) -> None:
         """Give the link back; a request left unfinished keeps it busy."""
         await self._stack.aclose()
-
-
-async def _take_next(machine: HistoryMachine, node_id: NodeId, inbox: Inbox) -> None:
-    """Let one thing happen: something comes in, or time passes."""
-    item = inbox.take()
-    if item is None:
-        await _first_of([inbox.wait()], machine.next_deadline())
-        item = inbox.take()
-    now = _now()
-    match item:
-        case None:
-            machine.tick(now)
-        case Delivered(envelopes):
-            machine.delivered(node_id, envelopes, now)
-        case Completed(completion):
-            machine.completed(node_id, completion, now)
-        case Broken(reason):
-            machine.broke_protocol(node_id, reason, now)
-        case Lost(reason):
-            machine.lost(node_id, reason, now)
 
 
 def _batches(envelopes: Sequence[Envelope]) -> Iterator[list[Envelope]]:

@@ -40,6 +40,10 @@ MAX_CANDIDATES = 1_024
 MAX_BATCH = 64
 """Datagrams taken in at a time."""
 
+RECEIVE_BUFFER = 1024 * 1024
+"""Bytes that the system keeps for us, if it allows so many: 900 of the largest datagrams where it kept 90 before,
+which one burst fills: then what others send is lost."""
+
 LARGEST_READ = MAX_SIZE + 1
 """Bytes read of a datagram: of one that is larger than a packet, enough to see that it is."""
 
@@ -222,6 +226,7 @@ class Discovery:
         bound = socket.socket(socket.AF_INET6 if self._ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             bound.setblocking(False)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # the system takes what it allows
             if self._ipv6:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 4 not in families(config.host))
             bound.bind((config.host, config.port))

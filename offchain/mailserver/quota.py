@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from ipaddress import ip_address
+
+from offchain.types import network_of
 
 REMEMBERED = 20_000
 """Nodes, and addresses, whose use is remembered; the one that asked longest ago is forgotten first."""
@@ -115,14 +116,3 @@ class RequestMemory:
         if len(self._valid_until) > self._capacity * 3 // 4:
             for key in list(self._valid_until)[: self._capacity // 2]:
                 del self._valid_until[key]
-
-
-def network_of(host: str) -> str:
-    """The address, or of IPv6 the /64 in which a subscriber may choose any address."""
-    try:
-        ip = ip_address(host)
-    except ValueError:
-        return host
-    if ip.version == 6 and ip.ipv4_mapped is None:
-        return ip.exploded[:19]
-    return str(getattr(ip, "ipv4_mapped", None) or ip)

@@ -25,7 +25,7 @@ from offchain.mailserver.sync import CatchUp, Meetings
 from offchain.rlpx.p2p import DisconnectReason
 from offchain.rlpx.peer import Peer
 from offchain.types import NodeId, short
-from offchain.whisper.mail import Failure, MailError, SyncResponse
+from offchain.whisper.mail import MAX_REQUEST_SIZE, Failure, MailError, SyncResponse
 from offchain.whisper.packets import OTHER_ERROR, BatchFault, BatchResponse
 from offchain.whisper.protocol import (
     Code,
@@ -212,6 +212,9 @@ class Session:
     # Requests
 
     async def _take_request(self, packet: bytes) -> None:
+        if len(packet) > MAX_REQUEST_SIZE:  # at once: what waits in the queue takes memory
+            await self._refuse(self._desk.refuse(packet, "the request is too large", "too large"))
+            return
         try:
             self._requests.put_nowait(packet)
         except asyncio.QueueFull:
@@ -313,7 +316,7 @@ class Session:
 
     def _take_sync_request(self, payload: bytes) -> None:
         """One may wait while one is answered; who asks faster than it reads is not answered."""
-        if self._sync_requests.full():
+        if self._sync_requests.full() or len(payload) > MAX_REQUEST_SIZE:
             self._desk.counts["sync requests refused"] += 1
         else:
             self._sync_requests.put_nowait(payload)

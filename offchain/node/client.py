@@ -39,6 +39,7 @@ class ClientNode(KindClient[MailLink]):
             keys,
             request_timeout=config.request_timeout,
             sealed_answers=config.sealed_answers,
+            password_requests=config.password_requests,
             rng=rng,
         )
 

@@ -1,12 +1,15 @@
 """The grants that are in force, in SQLite: one for each client and endpoint, bounded, there again after a restart.
 
-Also until when mail was looked at, so that what came while the server was down is found when it is back. What a call
-has written is on disk when it returns.
+Also until when mail was looked at, so that what came while the server was down is found when it is back, and who was
+told of what since a little before, so that nobody hears of it twice.
+
+What a call has written is on disk when it returns.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 from offchain.errors import StorageError
@@ -24,6 +27,10 @@ CREATE TABLE IF NOT EXISTS grants (
     "grant" BLOB NOT NULL, PRIMARY KEY (client, endpoint)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS looked (one INTEGER PRIMARY KEY CHECK (one = 1), until INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS told (
+    client BLOB NOT NULL, endpoint TEXT NOT NULL, hash BLOB NOT NULL, sent INTEGER NOT NULL,
+    PRIMARY KEY (client, endpoint, hash)
+) WITHOUT ROWID;
 """
 
 
@@ -85,6 +92,25 @@ class Ledger:
     def note_looked(self, until: int) -> None:
         """Everybody was told of mail sent before this time, or will not be."""
         self._write("INSERT OR REPLACE INTO looked VALUES (1, ?)", until)
+
+    def note_told(self, client: NodeId, endpoint: str, envelopes: Iterable[tuple[bytes, int]]) -> None:
+        """The endpoint heard of these: hashes, and when they were sent."""
+        rows = [(client, endpoint, *each) for each in envelopes]
+        try:
+            with self._db:
+                self._db.execute("BEGIN")
+                self._db.executemany("INSERT OR IGNORE INTO told VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise StorageError(f"it cannot be noted who was told: {error}") from error
+
+    def told(self) -> list[tuple[tuple[NodeId, str], bytes]]:
+        """Which client's endpoint heard of which envelope."""
+        rows = self._db.execute("SELECT client, endpoint, hash FROM told").fetchall()
+        return [((NodeId(client), endpoint), envelope_hash) for client, endpoint, envelope_hash in rows]
+
+    def forget_told(self, before: int) -> None:
+        """Of envelopes sent before this time nobody will hear again."""
+        self._write("DELETE FROM told WHERE sent < ?", before)
 
     def all(self) -> list[tuple[NodeId, Grant]]:
         """Every grant with its client."""

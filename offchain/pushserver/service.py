@@ -94,6 +94,7 @@ class PushServer:
         self._ledger = Ledger(config.data / "grants.sqlite")
         self._pusher = Pusher(config.contact, self._own_key())
         self._looked = self._ledger.looked()
+        self._watch = Watch(self._ledger.told())
         for client, grant in self._ledger.all():
             self._watch.granted(client, grant)
         limits = connection.Limits(max_message=MAX_PACKET)
@@ -218,6 +219,7 @@ class PushServer:
     def _note_looked(self, until: int) -> None:
         if self._looked is None or abs(until - self._looked) >= NOTE_INTERVAL:
             self._ledger.note_looked(until)
+            self._ledger.forget_told(until - OVERLAP)
             self._looked = until
 
     async def _read(self, query: Query) -> bool:
@@ -260,6 +262,7 @@ class PushServer:
                 if 200 <= got.status < 300:
                     self._watch.pushed(device, self._clock())
                     self.counts["pushes"] += 1
+                    self._note_told(push)
                     return
                 if got.status in (400, 403, 404, 410, 413):
                     self._forget(push, f"the push service says {got.status}")
@@ -272,6 +275,12 @@ class PushServer:
             log.debug("a push failed: %s", type(error).__name__)
         self.counts["pushes failed"] += 1
         self._watch.failed(device, self._clock(), retry_after)
+
+    def _note_told(self, push: Push) -> None:
+        try:
+            self._ledger.note_told(push.client, push.grant.endpoint, push.envelopes)
+        except StorageError as error:
+            log.warning("%s", error)
 
     def _forget(self, push: Push, reason: str) -> None:
         log.info("no more pushes to a device of %s: %s", short(push.client), reason)

@@ -7,7 +7,7 @@ their number. A push that fails is tried again, later and later, and given up in
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from offchain.pushserver.grant import Grant
@@ -19,6 +19,9 @@ PAUSE = 10.0
 MAX_SEEN = 200_000
 """Envelopes remembered, so that each counts once."""
 
+MAX_TOLD = 100
+"""Envelopes of one push that are remembered over a restart; of more, a device may hear once more."""
+
 RETRIES = 6
 FIRST_RETRY = 5.0
 """Seconds; doubles."""
@@ -28,6 +31,9 @@ IN_FLIGHT = 32
 
 Device = tuple[NodeId, str]
 """A client and one of its endpoints."""
+
+Told = tuple[bytes, int]
+"""An envelope's hash, and when it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class Push:
     topic: bytes
     """Of the newest of them."""
     count: int
+    envelopes: tuple[Told, ...] = ()
+    """Which they are, `MAX_TOLD` at most."""
 
 
 @dataclass(slots=True)
@@ -48,13 +56,16 @@ class _Waiting:
     at: float
     first: int
     """When the first of its envelopes was sent."""
+    envelopes: tuple[Told, ...]
     failures: int = 0
 
 
 class Watch:
     """The decisions of a push server."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Iterable[tuple[Device, bytes]] = ()) -> None:
+        """`told`: which device heard of which envelope before a restart."""
+        self._told = frozenset(told)
         self._grants: dict[Device, Grant] = {}
         self._by_topic: defaultdict[bytes, set[Device]] = defaultdict(set)
         self._present: set[NodeId] = set()
@@ -123,14 +134,18 @@ class Watch:
             grant = self._grants[device]
             if device[0] in self._present or sent < grant.issued or now >= grant.expires:
                 continue
+            if (device, envelope_hash) in self._told:
+                continue
             waiting = self._waiting.get(device)
             if waiting is None:
                 at = max(now, self._last.get(device, now - PAUSE) + PAUSE)
-                self._waiting[device] = _Waiting(topic, 1, at, sent)
+                self._waiting[device] = _Waiting(topic, 1, at, sent, ((envelope_hash, sent),))
             else:
                 waiting.topic = topic
                 waiting.count += 1
                 waiting.first = min(waiting.first, sent)
+                if len(waiting.envelopes) < MAX_TOLD:
+                    waiting.envelopes += ((envelope_hash, sent),)
 
     def due(self, now: float) -> list[Push]:
         """What to push now. Say `pushed`, `failed` or `gone` of each."""
@@ -143,7 +158,7 @@ class Watch:
                 self.gone(device)
             elif waiting.at <= now and device not in self._flying:
                 self._flying[device] = self._waiting.pop(device)
-                pushes.append(Push(device[0], grant, waiting.topic, waiting.count))
+                pushes.append(Push(device[0], grant, waiting.topic, waiting.count, waiting.envelopes))
         return pushes
 
     def pushed(self, device: Device, now: float) -> None:
@@ -158,6 +173,8 @@ class Watch:
             return False
         pause = max(FIRST_RETRY * 2.0**flown.failures, min(retry_after, 3_600.0))
         newer = self._waiting.get(device)
-        count, topic = (flown.count + newer.count, newer.topic) if newer else (flown.count, flown.topic)
-        self._waiting[device] = _Waiting(topic, count, now + pause, flown.first, flown.failures + 1)
+        count, topic, envelopes = flown.count, flown.topic, flown.envelopes
+        if newer:
+            count, topic, envelopes = count + newer.count, newer.topic, (envelopes + newer.envelopes)[:MAX_TOLD]
+        self._waiting[device] = _Waiting(topic, count, now + pause, flown.first, envelopes, flown.failures + 1)
         return True

@@ -19,7 +19,7 @@ from offchain.errors import ConnectionLost, PeerError
 from offchain.keys import PrivateKey, PublicKey
 from offchain.rlpx.connection import Closed, Connection, Limits, Message, Opened
 from offchain.rlpx.p2p import Capability, DisconnectReason, Hello
-from offchain.types import NodeId, short
+from offchain.types import NodeId, network_of, short
 
 log = logging.getLogger("offchain.rlpx")
 
@@ -306,6 +306,13 @@ class _Shell(asyncio.Protocol):
         self.pump()
 
 
+def _by_network(shells: Iterable[_Shell]) -> dict[str, list[_Shell]]:
+    networks: dict[str, list[_Shell]] = {}
+    for each in shells:
+        networks.setdefault(network_of(each.address[0]), []).append(each)
+    return networks
+
+
 def _groups(messages: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
     """The messages, cut where their payloads reach WRITE_BUFFER."""
     group: list[tuple[int, bytes]] = []
@@ -373,8 +380,10 @@ async def serve(
     `host` may be several addresses, of IPv4 and IPv6: the port is the same on all. With `reuse_port` several processes
     may listen on one port, and the system spreads connections over them.
 
-    Beyond `max_peers` a peer is told TOO_MANY_PEERS. Beyond `max_handshakes` unfinished handshakes, the oldest of the
-    address that has most of them gives way. A node that connects again replaces its own older connection.
+    Beyond `max_peers`, the network with most peers gives its oldest up to a newcomer whose own has at least two fewer;
+    any other newcomer is told TOO_MANY_PEERS. Beyond `max_handshakes` unfinished handshakes, the oldest of the network
+    that has most of them gives way. A network is an address, or of IPv6 a /64. A node that connects again replaces its
+    own older connection.
     """
     server = Server(key, capabilities, handler, client_id, max_peers, max_handshakes, limits)
     await server._listen((host,) if isinstance(host, str) else tuple(host), port, reuse_port)
@@ -475,10 +484,7 @@ class Server:
         self._shells.add(shell)
         self._handshakes[shell] = None
         if len(self._handshakes) > self._max_handshakes:
-            crowd: dict[str, list[_Shell]] = {}
-            for each in self._handshakes:
-                crowd.setdefault(each.address[0], []).append(each)
-            oldest = max(crowd.values(), key=len)[0]
+            oldest = max(_by_network(self._handshakes).values(), key=len)[0]
             self._handshakes.pop(oldest)
             oldest.abort()
 
@@ -487,13 +493,28 @@ class Server:
         older = self._peers.pop(peer.node_id, None)
         if older is not None:
             older._shell.disconnect(DisconnectReason.ALREADY_CONNECTED, "the node connected again")
-        if len(self._peers) >= self._max_peers:
+        if len(self._peers) >= self._max_peers and not self._make_room(shell):
             self._shell_full(shell)
             return
         self._peers[peer.node_id] = peer
         task = asyncio.get_running_loop().create_task(self._run(peer), name=f"rlpx {peer!r}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _make_room(self, newcomer: _Shell) -> bool:
+        """Have the network with most peers give one up for a newcomer of a less crowded one; whether it did.
+
+        Otherwise whoever makes a thousand identities would keep everybody else out.
+        """
+        networks = _by_network(peer._shell for peer in self._peers.values())
+        crowd = max(networks.values(), key=len, default=[])
+        if len(crowd) < len(networks.get(network_of(newcomer.address[0]), ())) + 2:
+            return False
+        remote = crowd[0].connection.remote
+        assert remote is not None
+        del self._peers[remote.node_id]
+        crowd[0].disconnect(DisconnectReason.TOO_MANY_PEERS, "a newcomer of another network takes the place")
+        return True
 
     def _shell_full(self, shell: _Shell) -> None:
         # Not from inside its own pump: the machine may still hold events of this batch.

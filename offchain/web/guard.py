@@ -91,6 +91,9 @@ def guard(token: str) -> Middleware:
             response = error_response(error.status, error.code, str(error))
         except web.HTTPException as error:
             response = error_response(error.status, error.reason.lower().replace(" ", "_"), error.text or error.reason)
+        except ConnectionResetError:
+            log.debug("%s %s: whoever asked is gone", request.method, request.path)
+            response = error_response(400, "gone", "the connection ended before the request did")
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             response = error_response(500, "internal", "this is a fault of the program; its log says more")
@@ -116,8 +119,8 @@ def _check(request: web.Request, token: str) -> None:
 
 
 def _check_writer(request: web.Request, token: str) -> None:
-    given = request.headers.get("Authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+    given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")  # it may hold any bytes
+    if not hmac.compare_digest(given, f"Bearer {token}".encode()):
         raise ApiError(
             401, "token", f"send the header Authorization: Bearer <the content of {TOKEN_FILE} in the home folder>"
         )

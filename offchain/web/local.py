@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from typing import Any, cast
 
 from aiohttp import web
 
 from offchain.errors import ConfigError
+
+
+class _Weather(logging.LoggerAdapter[logging.Logger]):
+    """Logs at debug whatever it is told: what aiohttp calls an error is noise that somebody sent to the port.
+
+    Whoever did is told, and faults of ours are caught and logged before they get there, see `guard`.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        super().log(logging.DEBUG, msg, *args, **kwargs)
+
+
+log = cast(logging.Logger, _Weather(logging.getLogger("offchain.web")))
 
 
 @asynccontextmanager
@@ -16,7 +31,7 @@ async def serve_locally(application: web.Application, host: str, port: int) -> A
     """Serve for as long as the block lasts; the URL. ConfigError if the address cannot be used."""
     if host != "localhost" and not ip_address(host).is_loopback:
         raise ConfigError(f"the interface is for this machine only: {host} is not a loopback address")
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(application, access_log=None, logger=log, shutdown_timeout=1.0)
     await runner.setup()
     try:
         try:

@@ -75,7 +75,7 @@ async def read_body(request: web.Request) -> Body:
     """The JSON object in the body."""
     try:
         document = json.loads(await request.text())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, LookupError, RecursionError, web.RequestPayloadError) as error:
         raise ApiError(400, "body", f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ApiError(400, "body", "the body is not a JSON object")

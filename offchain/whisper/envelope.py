@@ -203,6 +203,27 @@ def mine(
     return Envelope.create(expiry, ttl, topic, data, nonce)
 
 
+def mine_for_all(expiry: int, ttl: int, topic: bytes, data: bytes, target_pow: float) -> Envelope:
+    """An envelope with the proof of work asked for by either rule: for a peer of unknown age.
+
+    The attempts multiply, so this is for small targets: some thousand for what mail servers ask of a request.
+    """
+    unmined = Envelope.create(expiry, ttl, topic, data)
+    core = unmined._core()
+    leading, trailing = (
+        _bits_for(target_pow, unmined._weight(rule, len(core)), ttl) for rule in (PowRule.LEADING, PowRule.TRAILING)
+    )
+    nonce = -1
+    while True:
+        found = _search_leading(core, leading, 1 << 26, nonce + 1)
+        if found is None:
+            raise MiningGaveUp(f"no proof of work of {target_pow} by both rules up to the nonce {nonce}")
+        nonce = found
+        digest = keccak256(keccak256(core) + bytes(24) + nonce.to_bytes(8, "big"))
+        if _trailing_zeros(digest) >= trailing:
+            return Envelope.create(expiry, ttl, topic, data, nonce)
+
+
 def _bits_for(target_pow: float, weight: int, ttl: int) -> int:
     """The fewest zero bits that reach the target, in the arithmetic that will judge them."""
     bits = 0
@@ -211,11 +232,11 @@ def _bits_for(target_pow: float, weight: int, ttl: int) -> int:
     return bits
 
 
-def _search_leading(core: bytes, bits: int, max_attempts: int) -> int | None:
+def _search_leading(core: bytes, bits: int, max_attempts: int, first: int = 0) -> int | None:
     """The hash is below a bound; compared as bytes. The state after `core` is copied, not computed again."""
     bound = (1 << (256 - bits)).to_bytes(33, "big")[1:] if bits else b"\xff" * 33
     start = keccak_256(core)
-    for nonce in range(max_attempts):
+    for nonce in range(first, max_attempts):
         state = start.copy()
         state.update(nonce.to_bytes(8, "big"))
         if state.digest() < bound:

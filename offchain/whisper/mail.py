@@ -31,7 +31,7 @@ from offchain.hashing import keccak256
 from offchain.keys import PrivateKey, PublicKey
 from offchain.whisper import cipher
 from offchain.whisper.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
-from offchain.whisper.envelope import Envelope, EnvelopeError, PowRule, mine
+from offchain.whisper.envelope import Envelope, EnvelopeError, PowRule, mine, mine_for_all
 
 DEFAULT_PASSWORD = "status-offline-inbox"
 """Encrypts requests of old clients. Everybody knows it."""
@@ -362,15 +362,22 @@ def seal_request(
     now: float,
     *,
     pow_target: float = REQUEST_POW,
+    pow_rules: Sequence[PowRule] = (PowRule.LEADING,),
 ) -> SealedRequest:
-    """A request that only the server can read: to its public key, or to the 32-byte key of a shared password."""
+    """A request that only the server can read: to its public key, or to the 32-byte key of a shared password.
+
+    With both `pow_rules` it has proof of work by each.
+    """
     payload = request.encode()
     if isinstance(to, PublicKey):
         data = cipher.seal_asym(to, payload, sign_with=client_key)
     else:
         data = cipher.seal_sym(to, payload, sign_with=client_key)
     expiry = int(now) - REQUEST_AGE + REQUEST_TTL
-    envelope = mine(expiry, REQUEST_TTL, REQUEST_TOPIC, data, pow_target, PowRule.LEADING)
+    if len(pow_rules) > 1:
+        envelope = mine_for_all(expiry, REQUEST_TTL, REQUEST_TOPIC, data, pow_target)
+    else:
+        envelope = mine(expiry, REQUEST_TTL, REQUEST_TOPIC, data, pow_target, *pow_rules)
     return SealedRequest(envelope.raw, envelope.hash)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from offchain import rlp
@@ -61,6 +61,11 @@ TIME_NOT_SYNCED = 36
 """Code in a batch response: the envelope's times are too old or in the future."""
 
 OTHER_ERROR = 37
+
+MAX_CONTROL = 4_096
+"""Bytes of a packet that holds neither envelopes nor what became of them; those of real programs have some 200."""
+
+MAX_BATCH_RESPONSE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,8 @@ class Status:
 
     rate_limits: RateLimits | None = None
     version: int = VERSION
+    fields: int = field(default=5, compare=False)
+    """How many fields it had when it came: older programs send fewer."""
 
     def encode(self) -> bytes:
         """Packet 0, with all the fields that everybody reads or skips."""
@@ -140,6 +147,7 @@ class Status:
                 light=len(items) > 3 and rlp.as_int(items[3]) != 0,
                 confirmations=len(items) > 4 and rlp.as_int(items[4]) != 0,
                 rate_limits=RateLimits.from_item(items[5]) if len(items) > 5 else None,
+                fields=len(items),
             )
         except rlp.RlpError as error:
             raise ShhError(f"status: {error}") from None
@@ -175,7 +183,7 @@ class BatchResponse:
     def decode(cls, payload: bytes) -> BatchResponse:
         """From packet 12. Of another version only the hash is looked for."""
         try:
-            items = rlp.as_list(_decode(payload))
+            items = rlp.as_list(_decode(payload, MAX_BATCH_RESPONSE))
             if len(items) < 2:
                 raise ShhError(f"a batch response has 2 items, found {len(items)}")
             body = rlp.as_list(items[1])
@@ -227,7 +235,9 @@ def float_to_bits(value: float) -> int:
     return int.from_bytes(_FLOAT.pack(value), "big")
 
 
-def _decode(payload: bytes) -> rlp.Item:
+def _decode(payload: bytes, most: int = MAX_CONTROL) -> rlp.Item:
+    if len(payload) > most:
+        raise ShhError(f"the packet has {len(payload)} bytes, expected at most {most}")
     try:
         return rlp.decode(payload)
     except rlp.RlpError as error:

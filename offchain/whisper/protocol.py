@@ -48,6 +48,9 @@ __all__ = [
 BATCH_BYTES = 256 * 1024
 """Envelopes are sent in packets of about this size: others take 1 MiB."""
 
+BATCH_ENVELOPES = 4_096
+"""Most envelopes of a packet, however small: an answer may have to name each of them."""
+
 CHANGE_ALLOWANCE = 10.0
 """Seconds for which what met our old requirements is still taken after we changed them."""
 
@@ -477,7 +480,7 @@ def _batches(envelopes: Iterable[Envelope]) -> Iterable[list[Envelope]]:
     batch: list[Envelope] = []
     size = 0
     for each in envelopes:
-        if batch and size + len(each.raw) > BATCH_BYTES:
+        if batch and (size + len(each.raw) > BATCH_BYTES or len(batch) == BATCH_ENVELOPES):
             yield batch
             batch, size = [], 0
         batch.append(each)

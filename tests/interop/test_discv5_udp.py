@@ -243,3 +243,11 @@ async def test_noise_from_a_socket_is_borne():
         async with asyncio.timeout(PATIENCE):
             await friend.ping(node.record)
         assert node.stats()["sessions"] == 1
+
+
+async def test_the_system_keeps_more_for_us_than_it_does_unless_told():
+    async with discovery() as node:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as usual:
+            sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (usual, node._socket)]
+
+    assert sizes[1] > sizes[0]

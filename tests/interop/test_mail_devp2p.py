@@ -34,6 +34,7 @@ from offchain.whisper.protocol import Code, Status
 from offchain.whisper.sealed import AnswerOpener, AnswerSealer
 from tests.support.client import FakeTrust
 from tests.support.devp2p_peer import PATIENCE, Foreign, needs_devp2p
+from tests.support.old_server import OldServer, key_of
 
 pytestmark = needs_devp2p
 
@@ -164,3 +165,41 @@ async def test_our_client_reads_what_a_server_behind_their_connection_sends(fore
     assert [event.envelope for event in events if isinstance(event, Mail)] == envelopes
     assert isinstance(events[-1], Finished)
     assert events[-1].complete
+
+
+@pytest.mark.parametrize(
+    ("program", "newest_first", "own_key"), [("0.13", True, False), ("0.35", False, True), ("0.50", True, False)]
+)
+async def test_our_client_reads_from_a_server_as_deployed_behind_their_connection(
+    foreign, program, newest_first, own_key
+):
+    envelopes = sorted((mail(number) for number in range(7)), key=key_of)
+    contact = Contact(THEIRS.public.node_id, THEIRS.public, parse_ip("127.0.0.1"), foreign.port)
+    old = OldServer(program, THEIRS, envelopes, newest_first=newest_first, takes_own_key=own_key)
+
+    async def serve():
+        await foreign.heard("hello")
+        await foreign.do("send", code=0, payload=old.status.hex())
+        assert (await foreign.heard("message"))["code"] == Code.STATUS
+        while True:
+            asked = await foreign.heard("message")
+            for code, payload in old.answer(bytes.fromhex(asked["payload"]), OURS.public):
+                await foreign.do("send", code=code, payload=payload.hex())
+
+    pool = Pool(ClientConfig(MAILSERVER), FakeTrust(contact.node_id), lambda one: MailLink.connect(OURS, one))
+    mailbox = Mailbox(pool, OURS, request_timeout=PATIENCE, password_requests=not own_key)
+    running = [asyncio.ensure_future(pool.run()), asyncio.ensure_future(serve())]
+    try:
+        pool.offer(contact)
+        now = int(time.time())
+        async with asyncio.timeout(60):
+            events = [event async for event in mailbox.fetch(Query((TOPIC,), now - 1_000, now + 60, page_size=3))]
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    assert [event.envelope for event in events if isinstance(event, Mail)] == envelopes
+    assert isinstance(events[-1], Finished)
+    assert events[-1].complete
+    assert {by_password for _, by_password in old.asked} == {not own_key}

@@ -79,6 +79,7 @@ CODECS_AND_MACHINES = [
     "client/cross_check.py",
     "client/clock_watch.py",
     "client/keyring.py",
+    "client/dialect.py",
     "contact.py",
     "enode.py",
     "enr.py",

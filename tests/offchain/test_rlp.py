@@ -130,6 +130,37 @@ def test_a_bomb_of_brackets_is_refused_without_recursion():
         rlp.decode(bomb)
 
 
+def test_so_many_lists_are_decoded_and_no_more():
+    def wide(count):
+        return [[[]] * (count - 2)] if count > 1 else []
+
+    assert rlp.decode(rlp.encode(wide(rlp.MAX_LISTS))) == wide(rlp.MAX_LISTS)
+    with pytest.raises(RlpError, match="more than 8192 lists"):
+        rlp.decode(rlp.encode(wide(rlp.MAX_LISTS + 1)))
+
+
+def test_lists_are_counted_wherever_they_are():
+    spread = [[[] for _ in range(100)] for _ in range(100)]
+
+    with pytest.raises(RlpError, match="more than 8192 lists"):
+        rlp.decode(rlp.encode(spread))
+
+
+def test_strings_are_not_counted():
+    many = [b"ab"] * (rlp.MAX_LISTS * 2)
+
+    assert rlp.decode(rlp.encode(many)) == many
+
+
+def test_nothing_is_looked_at_after_one_list_too_many():
+    begun = bytes((0xF9,)) + (40_000).to_bytes(2, "big") + bytes((0xC0,)) * (rlp.MAX_LISTS + 1)
+    rest = bytes((0xB8, 0x01)) * 20_000  # lengths that make no sense
+
+    for read in (rlp.decode, rlp.split_list):
+        with pytest.raises(RlpError, match="more than 8192"):
+            read(begun + rest[: 40_003 - len(begun)])
+
+
 # INTEGERS, TEXT, SEQUENCES
 
 
@@ -173,6 +204,12 @@ def test_a_list_is_made_of_what_is_encoded_already():
 @given(st.lists(items, max_size=6))
 def test_a_list_is_split_into_its_items_still_encoded(several):
     assert rlp.split_list(rlp.encode(several)) == [rlp.encode(each) for each in several]
+
+
+def test_a_list_is_split_into_so_many_items_and_no_more():
+    assert len(rlp.split_list(rlp.encode_list([b"\1"] * rlp.MAX_LISTS))) == rlp.MAX_LISTS
+    with pytest.raises(RlpError, match="more than 8192 items"):
+        rlp.split_list(rlp.encode_list([b"\1"] * (rlp.MAX_LISTS + 1)))
 
 
 @given(st.binary(max_size=100))

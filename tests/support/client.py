@@ -13,12 +13,12 @@ from offchain.config import ClientConfig
 from offchain.contact import Contact, Source
 from offchain.keys import PrivateKey
 from offchain.rlpx.connection import Message
-from offchain.rlpx.p2p import DisconnectReason
-from offchain.rlpx.peer import Disconnected
+from offchain.rlpx.p2p import DisconnectReason, Hello
+from offchain.rlpx.peer import CLIENT_ID, Disconnected
 from offchain.types import MAILSERVER, parse_ip
 from offchain.whisper.envelope import Envelope
 from offchain.whisper.mail import Completion, Failure, encode_mail, open_request
-from offchain.whisper.protocol import Code, EnvelopesReceived, Extension, ShhPeer, Status
+from offchain.whisper.protocol import SHH, Code, EnvelopesReceived, Extension, ShhPeer, Status
 from offchain.whisper.sealed import AnswerSealer
 
 
@@ -59,8 +59,9 @@ def contact(number, *, seq=1, source=Source.DISCOVERED, ip=None, tcp=30303):
 class MemoryPeer:
     """One end of a connection without a socket: what rlpx.Peer offers, as far as ShhPeer uses it."""
 
-    def __init__(self, remote, node_key):
+    def __init__(self, remote, node_key, client_id=CLIENT_ID):
         self.remote = remote
+        self.hello = Hello(client_id, (SHH,), remote)
         self.key = node_key
         self.other = None
         self.over = None
@@ -69,9 +70,9 @@ class MemoryPeer:
         self.messages_sent = self.bytes_sent = 0
 
     @classmethod
-    def pair(cls, one, two):
-        """Both ends of a connection between the owners of two keys."""
-        left, right = cls(two.public, one), cls(one.public, two)
+    def pair(cls, one, two, client_id=CLIENT_ID):
+        """Both ends of a connection between the owners of two keys; the second says that it is this program."""
+        left, right = cls(two.public, one, client_id), cls(one.public, two)
         left.other, right.other = right, left
         return left, right
 
@@ -124,6 +125,8 @@ class FakeServer:
     "foreign" (an envelope outside the range), "plain" (not sealed, though asked for). Without any it is honest.
     """
 
+    client_id = CLIENT_ID
+
     def __init__(self, number, mails=(), *tricks):
         self.contact = contact(number)
         self.key = key(number)
@@ -146,7 +149,7 @@ class FakeServer:
 
     def connect(self, client_key):
         """The client's end of a new connection, which this server serves from now on."""
-        ours, theirs = MemoryPeer.pair(client_key, self.key)
+        ours, theirs = MemoryPeer.pair(client_key, self.key, self.client_id)
         task = asyncio.ensure_future(self._serve(theirs))
         self.tasks.add(task)
         self.peers.append(theirs)

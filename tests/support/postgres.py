@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,20 +22,29 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def cluster(folder: Path, shared_buffers: str = "64MB") -> Iterator[str]:
-    """A running PostgreSQL, reached by a socket in a folder of its own; its URL."""
+def cluster(folder: Path, *, kept: Path | None = None, **settings: str) -> Iterator[str]:
+    """A running PostgreSQL with these settings, reached by a socket in a folder of its own; its URL.
+
+    Its data are in `kept` and stay there, else they are deleted.
+    """
     home = Path(tempfile.mkdtemp(prefix="pg-"))  # short: the name of a socket has at most 107 bytes
+    data = home / "data" if kept is None else kept.absolute()
     server: subprocess.Popen[bytes] | None = None
     try:
         user = _user(home)
         as_user = (
             {"user": user.pw_uid, "group": user.pw_gid, "cwd": home, "extra_groups": []} if user else {"cwd": home}
         )
-        data = home / "data"
-        initdb = [folder / "initdb", "-D", data, "-U", "waypost", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run([*initdb, "--locale=C"], check=True, capture_output=True, **as_user)
-        settings = ("listen_addresses=", f"unix_socket_directories={home}", f"shared_buffers={shared_buffers}")
-        options = [option for each in settings for option in ("-c", each)]
+        if not data.joinpath("PG_VERSION").exists():
+            data.mkdir(parents=True, exist_ok=True)
+            if user:
+                os.chown(data, user.pw_uid, user.pw_gid)
+            initdb = [folder / "initdb", "-D", data, "-U", "waypost", "-A", "trust", "-E", "UTF8", "--no-sync"]
+            subprocess.run([*initdb, "--locale=C"], check=True, capture_output=True, **as_user)
+        settings = (
+            {"shared_buffers": "64MB"} | settings | {"listen_addresses": "", "unix_socket_directories": str(home)}
+        )
+        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
         log = open(home / "log", "wb")  # noqa: SIM115
         with log:
             server = subprocess.Popen([folder / "postgres", "-D", data, *options], stdout=log, stderr=log, **as_user)
@@ -42,9 +52,9 @@ def cluster(folder: Path, shared_buffers: str = "64MB") -> Iterator[str]:
         yield f"postgresql://waypost@/postgres?host={home}"
     finally:
         if server is not None:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # at once, whoever is connected; SIGTERM waits for them
             try:
-                server.wait(10)
+                server.wait(60)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()

@@ -11,11 +11,17 @@ import json
 import time
 import urllib.request
 
+from eth_abi import decode
+
 from offchain.hashing import keccak256
 
 
 class Reverted(Exception):
-    """The call reverted with the custom error of this name."""
+    """The call reverted with the custom error of this name, which says these subjects: each as `plain` gives it."""
+
+    def __init__(self, name: str, subjects: tuple = ()) -> None:
+        super().__init__(name)
+        self.name, self.subjects = name, subjects
 
 
 class Wire:
@@ -24,7 +30,7 @@ class Wire:
     def __init__(self, endpoint: str, *abis: list) -> None:
         self._endpoint = endpoint
         errors = [entry for abi in abis for entry in abi if entry["type"] == "error"]
-        self._errors = {_selector(entry): entry["name"] for entry in errors}
+        self._errors = {_selector(entry): entry for entry in errors}
 
     def request(self, method: str, *parameters):
         """One request's result; RuntimeError with the node's error."""
@@ -56,11 +62,10 @@ class Wire:
         sent = {"from": str(sender), "gas": hex(3_000_000), "gasPrice": "0x0", **_call(function, arguments)}
         answer = self._post({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [sent, "latest"]})
         if "error" in answer:
-            data = answer["error"].get("data") or ""
-            raise Reverted(self._errors.get(data[2:10], str(answer["error"])))
+            raise self._reverted(answer["error"])
         self.request("evm_setNextBlockTimestamp", self.now())
         digest = self.request("eth_sendTransaction", sent)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (receipt := self.request("eth_getTransactionReceipt", digest)) is None:
             assert time.monotonic() < deadline, "no receipt"
         assert int(receipt["status"], 16) == 1, "went as a call, not as a transaction"
@@ -82,15 +87,29 @@ class Wire:
         """The raw content of a slot."""
         return int(self.request("eth_getStorageAt", place, slot, "latest"), 16)
 
+    def _reverted(self, error: dict) -> Reverted:
+        data = bytes.fromhex((error.get("data") or "0x")[2:])
+        entry = self._errors.get(data[:4])
+        if entry is None:
+            return Reverted(str(error))
+        return Reverted(entry["name"], tuple(map(plain, decode([part["type"] for part in entry["inputs"]], data[4:]))))
+
     def _post(self, document):
         body = json.dumps(document).encode()
         request = urllib.request.Request(self._endpoint, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
 
-def _selector(entry: dict) -> str:
-    return keccak256(f"{entry['name']}({','.join(part['type'] for part in entry['inputs'])})".encode())[:4].hex()
+def plain(value):
+    """A value of an ABI type in one form, whoever decoded it: addresses as lower-case text."""
+    if isinstance(value, (int, bytes)):
+        return value if isinstance(value, int) else bytes(value)
+    return str(value).lower()
+
+
+def _selector(entry: dict) -> bytes:
+    return keccak256(f"{entry['name']}({','.join(part['type'] for part in entry['inputs'])})".encode())[:4]
 
 
 def _call(function, arguments: list | tuple) -> dict:

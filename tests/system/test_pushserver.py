@@ -317,6 +317,21 @@ async def test_what_came_while_it_was_down_is_told_when_it_is_back(tmp_path, qui
     assert service.notices == [{"topic": "0x61626364", "count": 1}]
 
 
+async def test_nobody_hears_twice_of_the_same_mail_after_a_restart(tmp_path, quick):
+    service = PushService()
+    async with service.running() as url:
+        async with world(tmp_path) as (_, mailserver, push, _, _):
+            await grant(push, url, [b"abcd", b"efgh"], now=time.time() - 5)
+            await post(mailserver, mail(1, b"abcd"))
+            await until(lambda: push.counts["pushes"])
+        async with world(tmp_path) as (_, mailserver, push, _, _):
+            await until(lambda: push._watch._seen)  # it has met the first once more
+            await post(mailserver, mail(2, b"efgh"))
+            await until(lambda: len(service.notices) == 2)
+
+    assert service.notices == [{"topic": "0x61626364", "count": 1}, {"topic": "0x65666768", "count": 1}]
+
+
 PROCESS = """
 import asyncio, sys
 sys.path.insert(0, {root!r})

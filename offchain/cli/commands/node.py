@@ -43,6 +43,8 @@ def key(out: Path | None, show: bool) -> None:
     if show:
         made = PrivateKey.load(path)
     else:
+        if path.exists():
+            raise ConfigError(f"{path} exists; a key file is never overwritten. To see whose it is: --show")
         made = PrivateKey.generate()
         made.save(path)
     public = made.public

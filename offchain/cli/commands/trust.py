@@ -130,7 +130,7 @@ def _end(known: str) -> None:
 
 def _status_text(document: dict[str, Any]) -> str:
     trust = document["trust"]
-    rows = [(name, _plain(value)) for name, value in trust.items()]
+    rows = [(name, _plain(value, name)) for name, value in trust.items() if value not in (None, "")]
     text = f"{document['state']}; {trust['policy']['rule']}\n\n{table(rows)}"
     if document["poolNodes"]:
         pool = [
@@ -156,9 +156,12 @@ def _verify_text(document: dict[str, Any]) -> str:
     return f"{head}\n{reasons}\n  - what is known of the registry is {document['state']}"
 
 
-def _plain(value: object) -> str:
+def _plain(value: object, name: str = "") -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
+        known = {key: each for key, each in value.items() if each not in (None, "")}
+        return ", ".join(f"{key} {_plain(each, key)}" for key, each in known.items())
     if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "none"
-    return "" if value is None else str(value)
+    if isinstance(value, float):
+        return day(value) if name.endswith("At") else f"{value:.3g} s"
+    return str(value)

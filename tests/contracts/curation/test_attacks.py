@@ -116,6 +116,9 @@ def test_shares_of_more_than_the_stake(guardian):
         Parameters.deploy(
             DEFAULT.changed(voter_share=9_000, bounty=1_001), MINIMUM, wide, DAY, guardian, {"from": guardian}
         )
+    parameters = Parameters.deploy(DEFAULT, MINIMUM, wide, DAY, guardian, {"from": guardian})
+    with reverts_with("SharesExceedStake", 9_000, 1_001):
+        parameters.schedule(DEFAULT.changed(voter_share=9_000, bounty=1_001), {"from": guardian})
 
 
 def test_raising_the_minimum_deposit_delists_nobody_at_once(play, curator, guardian, listed, admin, stranger, alice):
@@ -205,6 +208,17 @@ def test_an_exit_under_a_challenge_that_failed_has_its_window(play, curator, lis
     curator.exit(listed, 1, {"from": admin})
 
     assert play.listing(listed)["state"] == NOT_LISTED
+
+
+def test_an_exit_whose_time_has_not_come_keeps_it_through_a_challenge(play, curator, listed, admin, challenger, alice):
+    """Or else a friend's challenge would let a listing leave before the others could challenge it."""
+    ready = curator.announceExit(listed, 1, {"from": admin}).events["ExitAnnounced"]["readyAt"]
+
+    _, tx = play.contest(listed, challenger, (alice, AGAINST, ENOUGH))
+
+    assert tx.timestamp < ready == play.listing(listed)["readyAt"]
+    with reverts_with("ExitNotReady", listed, 1, ready, ready + play.terms.listing.exit_window):
+        curator.exit(listed, 1, {"from": admin})
 
 
 def test_withdraw_under_challenge(play, curator, listed, admin, challenger):

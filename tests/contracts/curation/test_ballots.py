@@ -209,6 +209,11 @@ def test_an_open_poll_is_not_swept_and_pays_nothing(play, box, poll, alice):
             box.sweep(number, {"from": alice})
         with reverts_with("NothingToClaim", number, alice):
             box.claim(number, alice, {"from": alice})
+    play.until_reveal(poll)
+    play.reveal(poll, alice, FOR, ENOUGH)
+    with reverts_with("NothingToClaim", poll, alice):
+        box.claim(poll, alice, {"from": alice})
+    assert box.claimable(poll, alice) == 0
 
 
 def test_tokens_sent_by_mistake_go_to_the_treasury(play, box, guardian, stranger, treasury):

@@ -1,7 +1,8 @@
 """Applying, topping up, withdrawing, leaving."""
 
-import pytest
-from brownie import chain
+import functools
+
+from brownie import chain, interface
 
 from scripts.terms import TOKEN
 from tests.contracts.errors import reverts_with
@@ -148,12 +149,14 @@ def test_amounts_of_nothing_are_refused(curator, listed, admin):
         curator.withdraw(listed, 1, STAKE + 1, {"from": admin})
 
 
-def test_what_is_not_there_is_neither_topped_up_nor_left(curator, provider, admin):
+def test_what_is_not_there_is_neither_topped_up_nor_challenged_nor_left(curator, provider, admin, challenger):
     with reverts_with("WrongState", provider, 1, NOT_LISTED):
         curator.topUp(provider, 1, 1, {"from": admin})
     for call in (curator.announceExit, curator.exit):
         with reverts_with("WrongState", provider, 1, NOT_LISTED):
             call(provider, 1, {"from": admin})
+    with reverts_with("WrongState", provider, 1, NOT_LISTED):
+        curator.challenge(provider, 1, URI, {"from": challenger})
     with reverts_with("WithdrawalTooLarge", 0, 1):
         curator.withdraw(provider, 1, 1, {"from": admin})
 
@@ -256,6 +259,26 @@ def test_uris_are_bounded(play, curator, provider, admin, challenger):
         curator.submitEvidence(poll, "x" * 257, {"from": challenger})
 
 
+def test_evidence_is_added_by_anyone_while_the_challenge_is_open(play, curator, listed, challenger, stranger, alice):
+    tx = curator.challenge(listed, 1, "https://logs.example", {"from": challenger})
+    poll = tx.return_value
+    assert (tx.events["Challenged"]["uri"], tx.events["Challenged"]["challenger"]) == (
+        "https://logs.example",
+        challenger,
+    )
+
+    tx = curator.submitEvidence(poll, "https://answer.example", {"from": stranger})
+    said = {"pollId": poll, "account": stranger, "uri": "https://answer.example"}
+    assert dict(tx.events["EvidenceSubmitted"]) == said
+    with reverts_with("NoOpenChallenge", poll + 1):
+        curator.submitEvidence(poll + 1, URI, {"from": stranger})
+
+    play.poll(poll, (alice, AGAINST, 20_000 * TOKEN))
+    curator.resolve(listed, 1, {"from": alice})
+    with reverts_with("NoOpenChallenge", poll):
+        curator.submitEvidence(poll, URI, {"from": stranger})
+
+
 def test_several_calls_go_in_one_transaction(play, curator, provider, challenger, alice):
     play.apply(provider)
     poll = play.challenge(provider, challenger)
@@ -268,10 +291,18 @@ def test_several_calls_go_in_one_transaction(play, curator, provider, challenger
     assert play.verdict(provider) == (ACCEPTED, 0, STAKE)
 
 
-@pytest.mark.parametrize("interface_id", ["0x01ffc9a7"])
-def test_says_which_interfaces_it_has(curator, interface_id):
-    assert curator.supportsInterface(interface_id)
-    assert not curator.supportsInterface("0xffffffff")
+def test_says_which_interfaces_it_has(curator, owner_curator):
+    """By ERC-165, in which an interface's id is of the functions that it adds to those it inherits."""
+    both = interface.ICurator.selectors
+    for contract, own in ((curator, interface.ITokenCurator), (owner_curator, interface.IOwnerCurator)):
+        for functions in ({"0x01ffc9a7"}, both.keys() - {"0x01ffc9a7"}, own.selectors.keys() - both.keys()):
+            assert contract.supportsInterface(interface_id(functions))
+        assert not contract.supportsInterface("0xffffffff")
+    assert not curator.supportsInterface(interface_id(interface.IOwnerCurator.selectors.keys() - both.keys()))
+
+
+def interface_id(selectors) -> str:
+    return f"0x{functools.reduce(int.__xor__, (int(each, 16) for each in selectors)):08x}"
 
 
 def test_the_stake_is_what_a_challenger_must_put_up(play, curator, listed, rival_provider):

@@ -42,6 +42,15 @@ def test_verdicts_change_and_are_withdrawn(owner_curator, guardian):
         assert owner_curator.verdict(7, 1) == (status, 0, 0)
 
 
+def test_the_end_of_a_verdict_is_moved(owner_curator, guardian, now):
+    """A list that is renewed from time to time: the same word again, for longer, then without end."""
+    for until in (now + DAY, now + 2 * DAY, 0):
+        owner_curator.setVerdict(7, 1, ACCEPTED, until, {"from": guardian})
+        assert owner_curator.verdict(7, 1) == (ACCEPTED, until, 0)
+    with reverts_with("VerdictUnchanged", 7, 1):
+        owner_curator.setVerdict(7, 1, ACCEPTED, 0, {"from": guardian})
+
+
 def test_the_same_verdict_again_is_refused(owner_curator, guardian):
     with reverts_with("VerdictUnchanged", 7, 1):
         owner_curator.setVerdict(7, 1, NONE, 0, {"from": guardian})

@@ -6,7 +6,7 @@ from brownie import chain
 from offchain.enr import Enr
 from scripts import nodes as script
 from scripts.session import Refusal
-from tests.support.registry import DAY, Node, addresses, nodes
+from tests.support.registry import DAY, ZERO_ADDRESS, Node, addresses, nodes
 
 
 def test_adds_nodes_from_proof_files(registry, provider, admin, proof_file, walk, now):
@@ -161,6 +161,18 @@ def test_shows_pages(registry, provider, listed, capsys):
 
     script.page("1", "mailserver", start=fleet[1], batch=2)
     assert fleet[2] in capsys.readouterr().out
+
+
+def test_a_page_begins_at_a_node_of_the_list(registry, provider, admin, listed):
+    first, second = addresses(listed(nodes(2)))
+    registry.removeNodes(provider, 1, [second], [ZERO_ADDRESS], {"from": admin})
+
+    with pytest.raises(Refusal, match="begin again, without start="):
+        script.page("1", "mailserver", start=second)
+    with pytest.raises(Refusal, match="there is no provider 9"):
+        script.page("9", "mailserver")
+    with pytest.raises(Refusal, match="batch is 0"):
+        script.page("1", "mailserver", start=first, batch=0)
 
 
 def test_publishes_a_record(registry, provider, admin, listed):

@@ -1,9 +1,10 @@
 import pytest
+from brownie import chain
 
 from scripts import curator as curator_script
 from scripts import kinds, providers
 from scripts.session import Refusal
-from tests.support.registry import ZERO_ADDRESS
+from tests.support.registry import DAY, ZERO_ADDRESS
 
 
 def test_creates_a_provider(registry, stranger):
@@ -77,10 +78,29 @@ def test_curators_accept_reject_and_clear(owner_curator, registry, provider, gua
     assert owner_curator.verdict(1, 0) == (1, 0, 0)
     curator_script.reject("1", kind="mailserver", until="1d", account=guardian)
     assert owner_curator.verdict(1, 1)[0] == 2
-    curator_script.show("1")
-    assert "provider 1, all kinds: accepted, weight 0" in capsys.readouterr().out
     curator_script.clear("1", account=guardian)
     assert owner_curator.verdict(1, 0) == (0, 0, 0)
+
+
+def test_shows_verdicts_with_their_ends(owner_curator, registry, provider, guardian, capsys):
+    curator_script.show("1")
+    assert "provider 1: nothing is said of it\n" in capsys.readouterr().out
+
+    curator_script.accept("1", account=guardian)
+    curator_script.reject("1", kind="mailserver", until="1893456000", account=guardian)
+    capsys.readouterr()
+    curator_script.show("1")
+    assert capsys.readouterr().out.splitlines() == [
+        "provider 1, all kinds: accepted",
+        "provider 1, kind 1: rejected until 2030-01-01 00:00:00 UTC",
+    ]
+
+    chain.sleep(20 * 365 * DAY)
+    chain.mine()
+    curator_script.show("1")
+    assert "rejected until 2030-01-01 00:00:00 UTC, which is over" in capsys.readouterr().out
+    with pytest.raises(Refusal, match="there is no provider 5"):
+        curator_script.show("5")
 
 
 def test_a_verdict_on_nobody_is_refused(owner_curator, registry, provider, guardian):

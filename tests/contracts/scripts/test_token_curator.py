@@ -7,7 +7,7 @@ from brownie import TestToken, chain
 
 from scripts import ballot_secrets, deploy, deploy_token_curator, live, tcr_walkthrough, token_curator
 from scripts.ballot_secrets import Secret
-from scripts.session import Refusal
+from scripts.session import Refusal, utc
 from scripts.terms import TOKEN
 from tests.support.curation import Play, endow, pass_time
 
@@ -44,6 +44,8 @@ def test_a_challenge_from_beginning_to_end(play, listed, admin, rival, operator,
     assert ballot_secrets.read(ballot_secrets.Path(salts)) == [secret]
     play.until_reveal(poll)
     assert token_curator.reveal(salts=salts, account=operator) == 1
+    token_curator.show(listed, account=admin)
+    assert "committed 20,000 TEST; revealed 20,000 TEST to remove, 0 TEST to keep" in capsys.readouterr().out
     play.until_end(poll)
     assert token_curator.resolve(listed, kind="mailserver", account=admin) == "succeeded"
     token_curator.claim(poll, account=operator)
@@ -73,6 +75,44 @@ def test_a_dry_run_says_what_would_happen_and_sends_nothing(play, provider, admi
     said = capsys.readouterr().out
     assert "would let TokenCurator take 1,000 TEST" in said
     assert "would apply for provider 1, all kinds, with 1,000 TEST at stake" in said
+
+
+def test_nothing_is_approved_for_what_the_contract_refuses(play, listed, admin, rival):
+    """An approval would cost gas, and leave the tokens open to be taken."""
+    height = chain.height
+
+    for dry_run in (True, False):
+        with pytest.raises(Refusal, match="not in the state"):
+            token_curator.apply(listed, kind="mailserver", account=admin, amount=5_000, dry_run=dry_run)
+        with pytest.raises(Refusal, match="not the provider's admin in the registry"):
+            token_curator.top_up(listed, 1, kind="mailserver", account=rival, dry_run=dry_run)
+
+    assert chain.height == height
+    assert play.made.token.allowance(admin, play.curator) == play.made.token.allowance(rival, play.curator) == 0
+
+
+def test_shows_when_things_can_be_done(play, provider, admin, capsys):
+    token_curator.show(provider, account=admin)
+    assert capsys.readouterr().out.splitlines()[-1] == "provider 1: never applied for"
+
+    token_curator.apply(provider, kind="mailserver", uri=REASON, account=admin)
+    token_curator.show(provider, account=admin)
+    assert f"  finalise from {utc(play.listing(provider)['readyAt'])}" in capsys.readouterr().out
+
+    pass_time(play.terms.listing.apply_period)
+    token_curator.finalise(provider, kind="mailserver", account=admin)
+    token_curator.announce_exit(provider, kind="mailserver", account=admin)
+    assert "announce that provider 1, kind 1, will leave" in capsys.readouterr().out
+    ready = play.listing(provider)["readyAt"]
+    token_curator.show(provider, account=admin)
+    window = f"exit announced: from {utc(ready)}, before {utc(ready + play.terms.listing.exit_window)}"
+    assert window in capsys.readouterr().out
+
+    pass_time(play.terms.listing.exit_delay + play.terms.listing.exit_window)
+    token_curator.show(provider, account=admin)
+    assert "exit announced: let lapse; announce it again" in capsys.readouterr().out
+    with pytest.raises(Refusal, match="there is no provider 9"):
+        token_curator.show(9, account=admin)
 
 
 def test_refusals_say_what_is_wrong(play, listed, admin, rival, stranger, salts):

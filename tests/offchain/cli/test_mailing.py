@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
+
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.cli.commands.mail import _moment
-from offchain.cli.mailing import Outgoing, seal_lines
+from offchain.cli.daemon import lock_home
+from offchain.cli.mailing import Outgoing, seal_lines, send_all
+from offchain.cli.output import Output
+from offchain.cli.services import node_key
+from offchain.cli.settings import load
 from offchain.client.keyring import Keyring, PersonalKey, SharedKey, topic_of_name
 from offchain.keys import PrivateKey
 
@@ -65,3 +72,32 @@ def test_a_moment_is_a_time_or_how_long_ago(text, moment):
 def test_anything_else_is_no_moment(text):
     with pytest.raises(click.UsageError, match="is not a Unix time"):
         _moment(text, NOW)
+
+
+class Stopped(Exception):
+    """Ends a command where the test has seen enough."""
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a service"])
+async def test_beside_a_service_of_the_same_home_servers_meet_somebody_new(tmp_path, monkeypatch, beside):
+    """They would end the service's connections if its node came a second time."""
+    met = []
+
+    def open_client(key, *_):
+        met.append(key.public)
+        raise Stopped
+
+    monkeypatch.setattr("offchain.node.open_client", open_client)
+    (tmp_path / "deployment.json").write_text(
+        json.dumps(
+            {"network": "x", "chainId": 1, "contracts": {"NodeRegistry": {"address": "0x" + "11" * 20, "block": 1}}}
+        )
+    )
+    chain = {"deployment": "deployment.json", "rpc": ["http://127.0.0.1:1"]}
+    settings = load(tmp_path, environment={}, overrides={"chain": chain})
+    own = node_key(settings).public
+
+    with lock_home(tmp_path) if beside else nullcontext(), pytest.raises(Stopped):
+        await send_all(settings, Output(), outgoing(["hello"]))
+
+    assert (met == [own]) is not beside

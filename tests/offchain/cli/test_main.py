@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 import sys
 
@@ -120,6 +121,8 @@ def test_an_interruption_is_no_error_message(run, command):
     [
         (("verfy",), "there is no command 'verfy'. Did you mean verify?"),
         (("zzz",), "there is no command 'zzz'. See: waypost --help"),
+        ((), "name a command"),
+        (("providers",), "name a command"),
         (("node", "authorize"), "Missing option '--provider'"),
         (("node", "enr", "--ip", "127.0.0.1", "--udp", "x"), "'x' is not a valid integer"),
     ],
@@ -148,6 +151,21 @@ def test_the_home_folder_of_the_command_line_goes_before_the_environment(run, co
     run("--home", "/a", "try")
 
     assert seen == ["/a"]
+
+
+def test_a_command_line_without_a_command_is_answered_with_the_help_once(run):
+    _, _, err = run("providers")
+
+    assert err.count("Usage:") == 1
+    assert "Never use a provider's nodes" in err
+
+
+def test_what_is_written_is_for_the_user_alone(run, command, tmp_path):
+    command((tmp_path / "file").touch)
+
+    run("try")
+
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 
 
 def test_help_and_version_end_with_0(run):

@@ -56,6 +56,7 @@ def test_a_key_is_never_overwritten(run):
 
     assert code == 1
     assert "never overwritten" in answer["error"]["message"]
+    assert "--show" in answer["error"]["message"]
 
 
 def test_a_key_that_is_there_can_be_shown(run):

@@ -10,6 +10,8 @@ import pytest
 from offchain.cli import knowledge
 from offchain.cli.main import main
 from offchain.cli.output import Exit
+from offchain.enr import Enr
+from offchain.keys import PrivateKey
 
 NODE = "0x" + "ab" * 32
 CURATOR = "0x" + "12" * 20
@@ -33,7 +35,13 @@ class Known:
 
     def status(self):
         node = {"nodeId": NODE, "state": "ready", "address": "10.0.0.1:1", "own": False, "reason": None}
-        trust = {"state": self.state, "provenBlock": 7, "endpoints": [{"name": "one", "latency": 0.1}], "alarm": None}
+        trust = {
+            "state": self.state,
+            "provenBlock": 7,
+            "endpoints": [{"name": "one", "latency": 0.12345678}],
+            "alarm": None,
+        }
+        trust["provenAt"] = 1.8e9
         trust["policy"] = {"curators": [CURATOR], "rule": "one curator decides alone"}
         return {"state": self.state, "serving": True, "trust": trust, "poolNodes": [node]}
 
@@ -108,6 +116,14 @@ def test_a_node_is_named_by_id_or_address(run, text):
     assert known.asked == [("pushserver", bytes.fromhex(text.removeprefix("0x")))]
 
 
+def test_a_node_is_named_by_a_record_that_says_no_address(run):
+    key, known = PrivateKey(bytes((7,)) * 32), Known()
+
+    run(known, "verify", Enr.create(key, 1).text)
+
+    assert known.asked == [("mailserver", key.public.node_id)]
+
+
 @pytest.mark.parametrize("text", ["", "0x12", "zz" * 32, "enode://12@10.0.0.1:1", "enr:xx"])
 def test_what_names_no_node_is_refused_in_words(run, text):
     code, _, err = run(Known(), "verify", text)
@@ -126,6 +142,9 @@ def test_status_shows_the_pool_in_words(run):
     out = run(Known(), "status")[1]
 
     assert "provenBlock  7" in out
+    assert "latency 0.123 s" in out
+    assert "provenAt     20" in out
+    assert "alarm" not in out, "what there is not"
     assert "10.0.0.1:1" in out
 
 

@@ -1,6 +1,8 @@
 """Reading history: pages, cursors, failover, and everything a server can do wrong."""
 
+import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -21,13 +23,14 @@ from offchain.client.history import (
 from offchain.errors import ConfigError
 from offchain.types import NodeId
 from offchain.whisper.envelope import Envelope
-from offchain.whisper.mail import Completion, Failure
+from offchain.whisper.mail import Completion, Failure, decode_completion
 
 TIMEOUT = 10.0
 TOPIC, OTHER_TOPIC = b"\x01\x02\x03\x00", b"\xaa\xbb\xcc\x00"
 START = 1_700_000_000
 A, B, C = (NodeId(bytes((number,)) * 32) for number in (0xA, 0xB, 0xC))
 REQUEST = b"\x07" * 32
+VECTORS = Path(__file__).parents[2] / "vectors" / "mail_requests.json"
 
 
 def envelope(sent, number=0, topic=TOPIC):
@@ -556,3 +559,150 @@ def test_asked_is_said_for_each_page():
     answer(machine, A, MAILS[:3], more=True)
 
     assert [event for event in machine.take_events() if isinstance(event, Asked)] == [Asked(A, 1), Asked(A, 2)]
+
+
+# Servers of old programs
+
+
+def of_old_server(*, backwards, **changes):
+    machine = make(**changes)
+    machine.assign(A, 0.0, old=True)
+    return machine, in_order(MAILS)[:: -1 if backwards else 1]
+
+
+def page(machine, mails, *, cursor=None):
+    """A page in the order in which it is given; the cursor is its last envelope, unless another is given."""
+    machine.delivered(A, mails, 1.0)
+    machine.completed(A, Completion(REQUEST, mails[-1].hash, key(mails[-1]) if cursor is None else cursor), 1.0)
+
+
+def test_what_comes_newest_first_is_given_out_at_the_end_in_order():
+    machine, mails = of_old_server(backwards=True)
+    asks = [asked(machine)]
+
+    page(machine, mails[:3])
+    asks.append(asked(machine))
+    before = received(machine)
+    page(machine, mails[3:], cursor=b"")
+
+    assert [(ask.lower, ask.cursor) for ask in asks] == [(START, b""), (START, key(mails[2]))]
+    assert before == []
+    assert received(machine) == MAILS
+    assert machine.over
+
+
+def test_what_an_old_server_delivers_oldest_first_is_given_out_page_by_page():
+    machine, mails = of_old_server(backwards=False)
+    asked(machine)
+
+    page(machine, mails[:3])
+
+    assert received(machine) == MAILS[:3]
+    assert asked(machine).cursor == key(MAILS[2])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_of_pages_with_one_envelope_the_second_tells_the_order(backwards):
+    machine, mails = of_old_server(backwards=backwards, page_size=1)
+    given = []
+
+    for each in mails:
+        asked(machine)
+        page(machine, [each])
+        given.append(len(received(machine)))
+    asked(machine)
+    machine.completed(A, Completion(REQUEST), 1.0)
+    given.append(len(received(machine)))
+
+    assert given == ([0, 0, 0, 0, 0, 5] if backwards else [0, 2, 1, 1, 1, 0])
+
+
+def test_an_old_server_goes_on_where_another_ended_without_its_cursor():
+    machine, _ = one_ask()
+    answer(machine, A, MAILS[:3], more=True)
+    asked(machine)
+    machine.lost(A, "gone", 2.0)
+    assert received(machine) == MAILS[:3]
+
+    machine.assign(B, 3.0, old=True)
+    ask = asked(machine)
+    machine.delivered(B, MAILS[:1:-1], 4.0)  # it brings what the second began with, once more
+    machine.completed(B, Completion(REQUEST, MAILS[2].hash), 4.0)
+
+    assert (ask.lower, ask.cursor) == (MAILS[2].sent, b"")
+    assert received(machine) == MAILS[3:]
+
+
+def test_an_old_server_that_turns_about_is_left():
+    machine, mails = of_old_server(backwards=True, page_size=2)
+    asked(machine)
+    page(machine, mails[:2])
+    asked(machine)
+
+    page(machine, [mails[2]], cursor=key(mails[0]))
+
+    assert [report.reason for report in reports(machine)] == ["its cursor does not move on"]
+
+
+def test_an_old_server_whose_cursor_lies_within_its_page_is_left():
+    machine, mails = of_old_server(backwards=False)
+    asked(machine)
+
+    page(machine, mails[:3], cursor=key(mails[1]))
+
+    assert [report.reason for report in reports(machine)] == ["its cursor does not move on"]
+
+
+def test_a_range_too_long_to_be_read_backwards_is_said_and_nobody_blamed(monkeypatch):
+    monkeypatch.setattr(history, "MAX_BACKWARDS", 2)
+    machine, mails = of_old_server(backwards=True)
+    asked(machine)
+
+    page(machine, mails[:3])
+    failure = next(event for event in machine.take_events() if isinstance(event, ServerFailed))
+
+    assert failure.reason == "it delivers newest first, and more than 2: ask for less"
+    assert reports(machine) == []
+
+
+def test_asks_the_same_page_again_when_it_was_not_understood():
+    machine, first = one_ask()
+
+    machine.repeat(1.0)
+
+    assert asked(machine) == first
+    answer(machine, A, MAILS[:1], more=False)
+    assert [event.page for event in machine.take_events() if isinstance(event, PageRead)] == [1]
+
+
+RECORDED = [
+    ("statusd-0.13 to statusd-0.13", True),
+    ("statusd-0.35 to statusd-0.35", False),
+]
+
+
+@pytest.mark.parametrize(("pair", "backwards"), RECORDED)
+def test_reads_what_a_deployed_server_really_sent(pair, backwards):
+    exchanges = {each["name"]: each for each in json.loads(VECTORS.read_text(encoding="utf-8"))["exchanges"]}
+    pages = [exchanges[f"{pair}/limit-3-{which}-page"]["messages"] for which in ("first", "second")]
+    request = pages[0][0]["decoded"]
+    topic = bytes.fromhex(pages[0][1]["topics"][0])
+    machine = make(topics=(topic,), lower=request["lower"], upper=request["upper"])
+    machine.assign(A, 0.0, old=True)
+    sent = []
+
+    for request, *answers in pages:
+        (ask,) = [action for action in machine.take_actions() if isinstance(action, Ask)]
+        assert ask.cursor.hex() == request["decoded"].get("cursor", "")
+        machine.sent(bytes.fromhex(request["request_id"]), 0.0)
+        for each in answers:
+            packet = bytes.fromhex(each["packet"])
+            if each["code"] == 127:
+                sent += Envelope.decode_many(packet)
+                machine.delivered(A, Envelope.decode_many(packet), 1.0)
+            else:
+                machine.completed(A, decode_completion(packet), 1.0)
+
+    assert received(machine) == in_order(sent)
+    assert (sent[0].sent > sent[-1].sent) == backwards
+    assert machine.over

@@ -17,6 +17,7 @@ from offchain.mailserver.sync import Meetings
 from offchain.rlpx.p2p import DisconnectReason
 from offchain.whisper.envelope import Envelope
 from offchain.whisper.mail import (
+    MAX_REQUEST_SIZE,
     Completion,
     Failure,
     HistoryRequest,
@@ -290,6 +291,19 @@ async def test_too_many_requests_at_a_time_are_refused_and_answered():
     refused = [each for each in world.completions() if isinstance(each, Failure)]
     assert 0 < len(refused) <= 5
     assert all("too many requests at a time" in each.text for each in refused)
+
+
+async def test_a_request_that_is_too_large_is_refused_before_it_waits_for_its_turn():
+    world = World(trusted=True)
+    large = bytes(MAX_REQUEST_SIZE + 1)
+    async with world.session():
+        world.shh.feed(Extension(Code.SYNC_REQUEST, large), Extension(Code.HISTORY_REQUEST, large))
+        await until(world.completions)
+
+    assert [each.text for each in world.completions()] == ["the request is too large"]
+    assert world.desk.counts["requests refused: too large"] == 1
+    assert world.desk.counts["sync requests refused"] == 1
+    assert world.shh.of_code(Code.SYNC_RESPONSE) == []
 
 
 async def test_a_peer_whose_requests_are_refused_again_and_again_is_dropped():

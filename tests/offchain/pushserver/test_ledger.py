@@ -86,3 +86,17 @@ def test_remembers_until_when_mail_was_looked_at(tmp_path):
 
     assert second.looked() == 200
     second.close()
+
+
+def test_remembers_over_a_restart_who_was_told_of_what_until_that_is_of_no_use(tmp_path):
+    first = Ledger(tmp_path / "grants")
+    first.note_told(A, GRANT.endpoint, [(b"1" * 32, 100), (b"2" * 32, 200)])
+    first.note_told(A, GRANT.endpoint, [(b"2" * 32, 200)])
+    first.close()
+    second = Ledger(tmp_path / "grants")
+    kept = second.told()
+    second.forget_told(200)
+
+    assert kept == [((A, GRANT.endpoint), b"1" * 32), ((A, GRANT.endpoint), b"2" * 32)]
+    assert second.told() == [((A, GRANT.endpoint), b"2" * 32)]
+    second.close()

@@ -179,3 +179,34 @@ def test_the_queue_is_bounded_by_the_devices_whatever_arrives():
 
     assert len(watch._waiting) == 2
     assert [push.count for push in watch.due(NOW)] == [5_000, 5_000]
+
+
+def test_who_heard_of_an_envelope_before_a_restart_does_not_hear_of_it_again():
+    other = replace(GRANT, endpoint="https://push.example/2")
+    before = watching((A, GRANT), (A, other))
+    arrive(before, 1)
+    told = [(DEVICE, envelope_hash) for envelope_hash, _ in before.due(NOW)[0].envelopes]
+
+    after = Watch(told)
+    for grant in (GRANT, other):
+        after.granted(A, grant)
+    arrive(after, 1)
+    arrive(after, 2)
+
+    assert {push.grant.endpoint: push.count for push in after.due(NOW)} == {GRANT.endpoint: 1, other.endpoint: 2}
+
+
+def test_a_push_names_a_bounded_number_of_envelopes_also_those_of_pushes_that_failed(monkeypatch):
+    monkeypatch.setattr(watch_module, "MAX_TOLD", 3)
+    watch = watching()
+    arrive(watch, 1)
+    (first,) = watch.due(NOW)
+    for number in range(2, 7):
+        arrive(watch, number, sent=990)
+    assert watch.failed(DEVICE, NOW)
+
+    (second,) = watch.due(NOW + 100)
+
+    assert first.envelopes == (((1).to_bytes(32, "big"), int(NOW)),)
+    assert second.count == 6
+    assert second.envelopes == (*first.envelopes, *(((number).to_bytes(32, "big"), 990) for number in (2, 3)))

@@ -301,6 +301,46 @@ async def test_beyond_max_peers_a_peer_is_told():
     await listening.close()
 
 
+async def test_a_crowded_network_makes_room_for_a_newcomer_of_another():
+    handler = Handler()
+    listening = server(handler, max_peers=3)
+    crowd = [await join(listening, number, ("203.0.113.9", number)) for number in (1, 3, 4)]
+
+    honest = await join(listening, 5, ("198.51.100.1", 1))
+    over = await crowd[0].wait_closed()
+    one_more = await join(listening, 6, ("203.0.113.9", 6))
+    refused = await one_more.wait_closed()
+
+    assert (over.reason, over.by_us) == (DisconnectReason.TOO_MANY_PEERS, False)
+    assert refused.reason is DisconnectReason.TOO_MANY_PEERS
+    assert not honest.closed
+    assert [peer.closed for peer in crowd] == [True, False, False]
+    assert len(listening.peers) == 3
+    await listening.close()
+
+
+async def test_where_no_network_has_two_more_peers_a_newcomer_waits():
+    listening = server(Handler(), max_peers=2)
+    there = [await join(listening, number, (f"198.51.100.{number}", 1)) for number in (1, 3)]
+
+    refused = await join(listening, 4, ("203.0.113.9", 1))
+
+    assert (await refused.wait_closed()).reason is DisconnectReason.TOO_MANY_PEERS
+    assert not any(peer.closed for peer in there)
+    await listening.close()
+
+
+async def test_the_addresses_of_one_ipv6_subscriber_are_one_network():
+    listening = server(Handler(), max_peers=2)
+    crowd = [await join(listening, number, (f"2001:db8::{number}", 1)) for number in (1, 3)]
+
+    honest = await join(listening, 4, ("2001:db8:0:1::1", 1))
+
+    assert (await crowd[0].wait_closed()).reason is DisconnectReason.TOO_MANY_PEERS
+    assert not honest.closed
+    await listening.close()
+
+
 async def test_a_node_that_connects_again_replaces_its_older_connection():
     handler = Handler()
     listening = server(handler, max_peers=1)

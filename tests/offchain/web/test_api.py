@@ -188,6 +188,16 @@ async def test_refuses_a_body_that_makes_no_sense(body):
     assert "message" in document["error"]
 
 
+@pytest.mark.parametrize("changed", [{"Content-Encoding": "gzip"}, {"Content-Type": "application/json; charset=x"}])
+async def test_refuses_a_body_that_is_not_what_its_headers_say(changed):
+    async with serving() as (client, _, _):
+        headers = {**AUTHORIZED, "Content-Type": "application/json", **changed}
+        response = await client.post("/v1/mail/fetch", data=b"{}", headers=headers)
+        document = await response.json()
+
+    assert (response.status, document["error"]["code"]) == (400, "body")
+
+
 async def test_sends_a_message_and_says_who_stored_it():
     servers = [FakeServer(number) for number in (1, 2)]
     async with serving(*servers) as (client, _, _):

@@ -1,5 +1,7 @@
 """Who may call the local interface: this machine's user, and no web page."""
 
+import asyncio
+import logging
 import os
 import stat
 
@@ -25,8 +27,12 @@ async def client():
     async def fail(request):
         raise RuntimeError("secret detail")
 
+    async def gone(request):
+        raise ConnectionResetError("Connection lost")
+
     app = web.Application(middlewares=[guard(TOKEN)])
     app.add_routes([web.get("/", answer), web.post("/", answer), web.get("/refuse", refuse), web.get("/fail", fail)])
+    app.add_routes([web.get("/gone", gone)])
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -80,6 +86,25 @@ async def test_a_post_needs_the_token(client, headers):
 
     assert response.status == 401
     assert (await response.json())["error"]["code"] == "token"
+
+
+async def test_a_token_of_bytes_that_are_no_text_is_wrong_and_no_fault(client):
+    request = f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nConnection: close\r\nContent-Length: 0\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(request.encode() + b"Authorization: Bearer \xff\xfe\r\n\r\n")
+
+    answer = await reader.read()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_that_the_connection_is_lost_is_no_fault(client, caplog):
+    with caplog.at_level(logging.DEBUG, "offchain.web"):
+        response = await client.get("/gone")
+
+    assert response.status == 400
+    assert [record.levelno for record in caplog.records if record.name == "offchain.web"] == [logging.DEBUG]
 
 
 async def test_a_post_needs_a_json_body_which_no_form_can_send(client):

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from offchain import rlp
 from offchain.hashing import keccak256
 from offchain.whisper import envelope as module
-from offchain.whisper.envelope import Envelope, EnvelopeError, Fault, MiningGaveUp, PowRule, encode_many, mine
+from offchain.whisper.envelope import (
+    Envelope,
+    EnvelopeError,
+    Fault,
+    MiningGaveUp,
+    PowRule,
+    encode_many,
+    mine,
+    mine_for_all,
+)
 from tests.support.rlpx import vectors
 
 VECTORS = vectors("whisper_envelopes")
@@ -222,3 +231,12 @@ def test_the_two_rules_refuse_each_others_envelopes():
 def test_zero_bits_of_a_zero_hash_are_256():
     assert module._trailing_zeros(bytes(32)) == 256
     assert module._trailing_zeros(b"\1" + bytes(31)) == 248
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=20, deadline=None)
+def test_mined_for_all_it_has_the_work_by_either_rule(data):
+    mined = mine_for_all(1_700_000_000, 50, bytes(4), data, 0.0005)
+
+    assert all(mined.pow(rule) >= 0.0005 for rule in PowRule)
+    assert Envelope.decode(mined.raw) == mined

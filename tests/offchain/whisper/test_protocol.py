@@ -16,7 +16,7 @@ from offchain.rlpx.peer import Disconnected
 from offchain.whisper import packets, protocol
 from offchain.whisper.bloom import topic_bloom
 from offchain.whisper.envelope import Envelope, Fault, PowRule, encode_many, mine
-from offchain.whisper.packets import BatchResponse, Code
+from offchain.whisper.packets import BatchFault, BatchResponse, Code
 from offchain.whisper.protocol import (
     Acknowledged,
     BatchAnswered,
@@ -135,6 +135,34 @@ def test_large_sendings_are_cut_into_packets():
     assert len(sent) > 3
     assert max(len(payload) for _, payload in sent) <= protocol.BATCH_BYTES + 1000
     assert [each for _, payload in sent for each in Envelope.decode_many(payload)] == many
+
+
+def test_small_envelopes_are_cut_into_packets_too_whose_answer_can_name_each():
+    ours = session()
+    many = [envelope(b"")] * (protocol.BATCH_ENVELOPES + 1)
+
+    ours.send_envelopes(many)
+
+    assert [
+        len(Envelope.decode_many(payload)) for code, payload in ours.packets_to_send() if code == Code.MESSAGES
+    ] == [
+        protocol.BATCH_ENVELOPES,
+        1,
+    ]
+    faults = tuple(BatchFault(bytes(32), 37, "proof of work is too low") for _ in range(protocol.BATCH_ENVELOPES))
+    response = BatchResponse(bytes(32), faults)
+    assert BatchResponse.decode(response.encode()) == response
+
+
+@pytest.mark.parametrize(
+    "code", [Code.STATUS, Code.POW_REQUIREMENT, Code.BATCH_RESPONSE, Code.RATE_LIMITS, Code.MESSAGES]
+)
+def test_a_mebibyte_of_empty_lists_is_a_breach(code):
+    ours = ShhSession(Status(), NOW) if code == Code.STATUS else session()
+    count = 2**20 - 4
+
+    with pytest.raises(ShhError, match=r"more than|expected at most"):
+        ours.receive(code, bytes((0xFA,)) + count.to_bytes(3, "big") + bytes((0xC0,)) * count, NOW)
 
 
 def test_an_envelope_larger_than_a_packet_travels_alone():
