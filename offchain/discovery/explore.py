@@ -232,7 +232,7 @@ class Explorer:
     def _seek_bootnodes(self, now: float) -> None:
         self._boot_pacer.done(now, news=False)
         self._next_round = now + ABSENT_INTERVAL
-        self._ask_bootnodes(self._bootnodes, now)
+        self._ask_bootnodes(self._bootnodes, now, lost=False)
 
     def _seek_absent(self, now: float) -> None:
         """Ask bootnodes that we have lost: the network may be in two parts, each of which has company enough."""
@@ -246,23 +246,24 @@ class Explorer:
                 and now >= self._answered.get(enr.node_id, -PRESENT_INTERVAL) + PRESENT_INTERVAL
             ],
             now,
+            lost=True,
         )
 
-    def _ask_bootnodes(self, bootnodes: Iterable[Enr], now: float) -> None:
+    def _ask_bootnodes(self, bootnodes: Iterable[Enr], now: float, *, lost: bool) -> None:
         for enr in bootnodes:
             if self._requests.remote(enr) is None:
                 continue
             try:
-                self._contacts.ping(enr, now, self._bootnode_heard(enr), retries=0)
+                self._contacts.ping(enr, now, self._bootnode_heard(enr, lost), retries=0)
             except Overloaded:
                 return  # they are due again soon
 
-    def _bootnode_heard(self, enr: Enr) -> Callable[[Pong | None, float], None]:
+    def _bootnode_heard(self, enr: Enr, lost: bool) -> Callable[[Pong | None, float], None]:
         def heard(pong: Pong | None, then: float) -> None:
             if pong is None:
                 self._answered.pop(enr.node_id, None)
                 return
-            returned = not self._booting and enr.node_id not in self._answered
+            returned = lost and enr.node_id not in self._answered
             self._booting = False
             self._answered[enr.node_id] = then
             self._contacts.answered(enr, then)
