@@ -1,7 +1,9 @@
-/* The two loops of a backfill that touch every byte: reading logs out of an answer, and folding the log commitment.
+/* The loops of a backfill that touch every byte: reading logs out of an answer, checking them, taking them in.
  *
- * Optional: without it, answer.py and commitment.py do the same in Python. `read_logs` knows the JSON that endpoints
- * write and nothing else; at whatever it does not know it returns None, and the general reader decides.
+ * Optional: without it, Python does the same. What is here knows the usual and nothing else; at whatever it does not
+ * know it leaves the decision, and the words for what is wrong, to its twin: `read_logs` to answer.read, `Logs.check` to
+ * Ledger.check, `Logs.fold` to folding.fold, `chain` to commitment.chain_in_python. What takes long and needs nothing of
+ * Python, reading and hashing, lets other threads go on.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -80,12 +82,20 @@ static void advance(uint8_t *digest, const uint8_t *data, size_t size) {
     memcpy(digest, state, HASH);
 }
 
+/* Whether a payload's data begins with the next version, as a word. */
+static int is_next(uint64_t version, const uint8_t *payload, Py_ssize_t size, Py_ssize_t start) {
+    uint8_t word[32] = {0};
+    for (int j = 0; j < 8; j++)
+        word[31 - j] = (uint8_t)((version + 1) >> 8 * j);
+    return start >= 0 && start <= size - 32 && memcmp(payload + start, word, 32) == 0;
+}
+
 /* chain(version, digest, payloads, starts) -> (version, digest): as `chain_in_python`. */
 static PyObject *chain(PyObject *module, PyObject *args) {
     unsigned long long version;
     Py_buffer before;
     PyObject *payloads, *starts;
-    uint8_t digest[HASH], word[32] = {0};
+    uint8_t digest[HASH];
     if (!PyArg_ParseTuple(args, "Ky*O!O!", &version, &before, &PyList_Type, &payloads, &PyList_Type, &starts))
         return NULL;
     int good = before.len == HASH && PyList_GET_SIZE(payloads) == PyList_GET_SIZE(starts);
@@ -99,9 +109,7 @@ static PyObject *chain(PyObject *module, PyObject *args) {
         Py_ssize_t size, start = PyLong_AsSsize_t(PyList_GET_ITEM(starts, i));
         if (PyBytes_AsStringAndSize(PyList_GET_ITEM(payloads, i), &data, &size) < 0 || PyErr_Occurred())
             return NULL;
-        for (int j = 0; j < 8; j++)
-            word[31 - j] = (uint8_t)((version + 1) >> 8 * j);
-        if (start < 0 || start > size - 32 || memcmp(data + start, word, 32) != 0)
+        if (!is_next(version, (const uint8_t *)data, size, start))
             break;
         version++;
         advance(digest, (const uint8_t *)data, (size_t)size);
@@ -112,8 +120,6 @@ static PyObject *chain(PyObject *module, PyObject *args) {
 /* Reading. Functions return 0 at what is not known. */
 
 typedef struct { const char *at, *end; } Text;
-
-static uint8_t DIGITS[256]; /* the value of a hexadecimal digit; of all else 0xff */
 
 static int pass(Text *t, const char *word) {
     size_t size = strlen(word);
@@ -138,14 +144,37 @@ static int string(Text *t, const char **start, Py_ssize_t *size, int plain) {
     return 1;
 }
 
+/* The value of a hexadecimal digit; of all else, more than 15. */
+static inline uint8_t digit_of(uint8_t character) {
+    uint8_t digit = (uint8_t)(character - '0'), letter = (uint8_t)((character | 0x20) - 'a');
+    return digit < 10 ? digit : letter < 6 ? (uint8_t)(letter + 10) : 0xff;
+}
+
+typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef uint16_t Pairs __attribute__((vector_size(16)));
+typedef uint8_t Half __attribute__((vector_size(8)));
+
+/* The bytes that 2 * size digits are; 0 if one is none. Sixteen digits are read side by side. */
 static int bytes_of(const char *hex, Py_ssize_t size, uint8_t *out) {
+    Bytes wrong = {0}, none = {0};
     uint8_t all = 0;
-    for (Py_ssize_t i = 0; i < size; i++) {
-        uint8_t high = DIGITS[(uint8_t)hex[2 * i]], low = DIGITS[(uint8_t)hex[2 * i + 1]];
+    Py_ssize_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        Bytes text;
+        memcpy(&text, hex + 2 * i, 16);
+        Bytes digit = text - '0', letter = (text | 0x20) - 'a';
+        Bytes is_digit = (Bytes)(digit < 10), is_letter = (Bytes)(letter < 6);
+        wrong |= ~(is_digit | is_letter);
+        Pairs pairs = (Pairs)((digit & is_digit) | ((letter + 10) & is_letter));
+        Half half = __builtin_convertvector((pairs << 4 | pairs >> 8) & 0xff, Half);
+        memcpy(out + i, &half, 8);
+    }
+    for (; i < size; i++) {
+        uint8_t high = digit_of((uint8_t)hex[2 * i]), low = digit_of((uint8_t)hex[2 * i + 1]);
         all |= high | low;
         out[i] = (uint8_t)(high << 4 | low);
     }
-    return all < 16;
+    return all < 16 && memcmp(&wrong, &none, sizeof wrong) == 0;
 }
 
 static int hexadecimal(Text *t, const char **digits, Py_ssize_t *count) {
@@ -169,40 +198,55 @@ static int quantity(Text *t, long long *value) {
         return 0;
     *value = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
-        all |= DIGITS[(uint8_t)digits[i]];
-        *value = *value << 4 | (DIGITS[(uint8_t)digits[i]] & 15);
+        uint8_t digit = digit_of((uint8_t)digits[i]);
+        all |= digit;
+        *value = *value << 4 | (digit & 15);
     }
     return all < 16;
 }
 
 typedef struct {
     uint8_t address[20], hash[32], tx[32];
-    const char *topics[4], *data;
-    Py_ssize_t count, data_size;
+    int topics;
     long long block, index;
+    Py_ssize_t start, size; /* of the payload, among those of all logs */
 } Log;
 
-static int topics(Text *t, Log *log) {
+typedef struct {
+    PyObject_HEAD
+    PyObject *make;
+    Py_ssize_t count, room;
+    Log *logs;
+    uint8_t *payloads;
+} Logs;
+
+static const char *const KEYS[] = {"address",   "topics",          "data",     "blockNumber",
+                                   "blockHash", "transactionHash", "logIndex", "removed"};
+
+typedef struct {
+    const char *topics[4], *data;
+    Py_ssize_t data_size;
+} Parts; /* where a payload's digits are */
+
+static int topics(Text *t, Log *log, Parts *parts) {
     Py_ssize_t size;
+    log->topics = 0;
     if (!pass(t, "["))
         return 0;
     do {
-        if (log->count == 4 || !hexadecimal(t, &log->topics[log->count++], &size) || size != 64)
+        if (log->topics == 4 || !hexadecimal(t, &parts->topics[log->topics++], &size) || size != 64)
             return 0;
     } while (pass(t, ","));
     return pass(t, "]");
 }
 
-static const char *const KEYS[] = {"address",   "topics",          "data",     "blockNumber",
-                                   "blockHash", "transactionHash", "logIndex", "removed"};
-
-static int value_of(Text *t, int key, Log *log) {
+static int value_of(Text *t, int key, Log *log, Parts *parts) {
     const char *text;
     Py_ssize_t size;
     switch (key) {
     case 0: return fixed(t, 20, log->address);
-    case 1: return topics(t, log);
-    case 2: return hexadecimal(t, &log->data, &log->data_size) && log->data_size % 2 == 0;
+    case 1: return topics(t, log, parts);
+    case 2: return hexadecimal(t, &parts->data, &parts->data_size) && parts->data_size % 2 == 0;
     case 3: return quantity(t, &log->block);
     case 4: return fixed(t, 32, log->hash);
     case 5: return fixed(t, 32, log->tx);
@@ -212,11 +256,12 @@ static int value_of(Text *t, int key, Log *log) {
     }
 }
 
-static int read_log(Text *t, Log *log) {
+/* A log; its payload is written at `out`, where there is room for half the text that is left. */
+static int read_log(Text *t, Log *log, uint8_t *out) {
     const char *name;
     Py_ssize_t size;
+    Parts parts;
     int seen = 0, key;
-    log->count = 0;
     if (!pass(t, "{"))
         return 0;
     do {
@@ -225,64 +270,267 @@ static int read_log(Text *t, Log *log) {
         for (key = 0; key < 8; key++)
             if ((size_t)size == strlen(KEYS[key]) && memcmp(name, KEYS[key], (size_t)size) == 0)
                 break;
-        if ((key < 8 && seen >> key & 1) || !value_of(t, key, log))
+        if ((key < 8 && seen >> key & 1) || !value_of(t, key, log, &parts))
             return 0;
         seen |= 1 << key;
     } while (pass(t, ","));
-    return pass(t, "}") && (seen & 0x7f) == 0x7f;
+    if (!pass(t, "}") || (seen & 0x7f) != 0x7f)
+        return 0;
+    for (int i = 0; i < log->topics; i++)
+        if (!bytes_of(parts.topics[i], 32, out + 32 * i))
+            return 0;
+    log->size = 32 * log->topics + parts.data_size / 2;
+    return bytes_of(parts.data, parts.data_size / 2, out + 32 * log->topics);
 }
 
-/* Bytes that often follow each other unchanged are one object. */
-static PyObject *same(PyObject **last, const uint8_t *found, Py_ssize_t size) {
-    if (*last == NULL || memcmp(PyBytes_AS_STRING(*last), found, (size_t)size) != 0)
-        Py_XSETREF(*last, PyBytes_FromStringAndSize((const char *)found, size));
-    return *last;
+/* The array of logs: 1 if it was read, 0 if there is something that is not known, -1 without memory. */
+static int read_array(Text *t, Logs *found) {
+    Py_ssize_t filled = 0;
+    if (!pass(t, "["))
+        return 0;
+    do {
+        if (found->count == found->room) {
+            Py_ssize_t room = found->room ? 2 * found->room : 16;
+            Log *grown = PyMem_RawRealloc(found->logs, (size_t)room * sizeof(Log));
+            if (grown == NULL)
+                return -1;
+            found->logs = grown, found->room = room;
+        }
+        Log *log = &found->logs[found->count];
+        if (!read_log(t, log, found->payloads + filled))
+            return 0;
+        log->start = filled, filled += log->size, found->count++;
+    } while (pass(t, ","));
+    return pass(t, "]");
 }
 
-/* Put a log into the list: 1 if done, 0 if its digits are none, -1 with an exception. */
-static int append(PyObject *list, PyObject *make, Log *log, PyObject **last) {
-    PyObject *payload = PyBytes_FromStringAndSize(NULL, 32 * log->count + log->data_size / 2);
-    if (payload == NULL)
-        return -1;
-    uint8_t *out = (uint8_t *)PyBytes_AS_STRING(payload);
-    int done = bytes_of(log->data, log->data_size / 2, out + 32 * log->count);
-    for (Py_ssize_t i = 0; i < log->count; i++)
-        done = done && bytes_of(log->topics[i], 32, out + 32 * i);
-    if (done) {
-        PyObject *a[7] = {same(&last[0], log->address, 20), PyLong_FromSsize_t(log->count), payload,
-                          PyLong_FromLongLong(log->block), PyLong_FromLongLong(log->index),
-                          same(&last[1], log->hash, 32), same(&last[2], log->tx, 32)};
-        PyObject *made = a[0] && a[1] && a[3] && a[4] && a[5] && a[6] ? PyObject_Vectorcall(make, a, 7, NULL) : NULL;
-        done = made == NULL || PyList_Append(list, made) < 0 ? -1 : 1;
-        Py_XDECREF(made), Py_XDECREF(a[1]), Py_XDECREF(a[3]), Py_XDECREF(a[4]);
+/* Logs: what was read, as a sequence of what `make` makes of each. */
+
+static PyTypeObject LogsType;
+
+static void logs_dealloc(Logs *self) {
+    PyMem_RawFree(self->logs);
+    PyMem_RawFree(self->payloads);
+    Py_DECREF(self->make);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static Py_ssize_t logs_length(Logs *self) { return self->count; }
+
+static PyObject *bytes_from(const uint8_t *data, Py_ssize_t size) {
+    return PyBytes_FromStringAndSize((const char *)data, size);
+}
+
+static PyObject *logs_item(Logs *self, Py_ssize_t at) {
+    if (at < 0 || at >= self->count)
+        return PyErr_Format(PyExc_IndexError, "there are %zd logs", self->count);
+    const Log *log = &self->logs[at];
+    return PyObject_CallFunction(self->make, "NiNLLNN", bytes_from(log->address, 20), log->topics,
+                                 bytes_from(self->payloads + log->start, log->size), log->block, log->index,
+                                 bytes_from(log->hash, 32), bytes_from(log->tx, 32));
+}
+
+static PyObject *logs_subscript(Logs *self, PyObject *key) {
+    if (PyIndex_Check(key)) {
+        Py_ssize_t at = PyNumber_AsSsize_t(key, PyExc_IndexError);
+        return at == -1 && PyErr_Occurred() ? NULL : PySequence_GetItem((PyObject *)self, at);
     }
-    Py_DECREF(payload);
-    return done;
+    PyObject *all = PySequence_Tuple((PyObject *)self), *part = all == NULL ? NULL : PyObject_GetItem(all, key);
+    Py_XDECREF(all);
+    return part;
 }
 
-/* read_logs(answer, start, make) -> (logs, end) or None: what the JSON array at a start holds, and where it ends. */
+/* read_logs(answer, start, make) -> (Logs, end) or None: what the JSON array at a start holds, and where it ends. */
 static PyObject *read_logs(PyObject *module, PyObject *args) {
-    PyObject *body, *make, *last[3] = {NULL, NULL, NULL}, *found = NULL;
+    PyObject *body, *make;
     Py_ssize_t start;
-    Log log;
+    int done = 0;
     if (!PyArg_ParseTuple(args, "SnO", &body, &start, &make))
         return NULL;
     const char *text = PyBytes_AS_STRING(body);
-    Text t = {text + start, text + PyBytes_GET_SIZE(body)};
-    PyObject *list = PyList_New(0);
-    int done = list == NULL ? -1 : start >= 0 && t.at <= t.end && pass(&t, "[");
-    while (done == 1) {
-        done = read_log(&t, &log) ? append(list, make, &log, last) : 0;
-        if (done == 1 && !pass(&t, ",")) {
-            done = pass(&t, "]");
-            break;
+    Py_ssize_t size = PyBytes_GET_SIZE(body);
+    if (start < 0 || start > size)
+        Py_RETURN_NONE;
+    Text t = {text + start, text + size};
+    Logs *found = PyObject_New(Logs, &LogsType);
+    if (found == NULL)
+        return NULL;
+    found->make = Py_NewRef(make), found->count = found->room = 0, found->logs = NULL;
+    found->payloads = PyMem_RawMalloc((size_t)(size - start) / 2 + 1);
+    if (found->payloads == NULL)
+        done = -1;
+    else {
+        Py_BEGIN_ALLOW_THREADS
+        done = read_array(&t, found);
+        Py_END_ALLOW_THREADS
+    }
+    if (done == 1) {
+        Py_ssize_t used = found->logs[found->count - 1].start + found->logs[found->count - 1].size;
+        uint8_t *fitting = PyMem_RawRealloc(found->payloads, (size_t)used);
+        if (fitting != NULL)
+            found->payloads = fitting;
+        return Py_BuildValue("Nn", found, t.at - text);
+    }
+    Py_DECREF(found);
+    return done == 0 ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
+
+/* check(contracts, first, last, version, digest) -> (version, digest): whether the logs are in order, in these blocks and
+ * of these contracts, of which the first is the registry, and the log commitment after them; None if not. */
+static PyObject *logs_check(Logs *self, PyObject *args) {
+    Py_buffer contracts, before;
+    long long first, last, index = -1;
+    unsigned long long version;
+    uint8_t digest[HASH];
+    if (!PyArg_ParseTuple(args, "y*LLKy*", &contracts, &first, &last, &version, &before))
+        return NULL;
+    int good = before.len == HASH && contracts.len % 20 == 0;
+    if (good)
+        memcpy(digest, before.buf, HASH);
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; good && i < self->count; i++) {
+        const Log *log = &self->logs[i];
+        const uint8_t *payload = self->payloads + log->start;
+        if (log->block != first || log->index <= index)
+            good = first < log->block && log->block <= last;
+        first = log->block, index = log->index;
+        Py_ssize_t of = 0;
+        while (of < contracts.len && memcmp((uint8_t *)contracts.buf + of, log->address, 20) != 0)
+            of += 20;
+        good = good && of < contracts.len;
+        if (good && of == 0) {
+            good = is_next(version, payload, log->size, 32 * log->topics);
+            version++;
+            advance(digest, payload, (size_t)log->size);
         }
     }
-    if (done == 1)
-        found = Py_BuildValue("Nn", PyList_AsTuple(list), t.at - text);
-    Py_XDECREF(list), Py_XDECREF(last[0]), Py_XDECREF(last[1]), Py_XDECREF(last[2]);
-    return done == 0 ? Py_NewRef(Py_None) : found;
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&contracts);
+    PyBuffer_Release(&before);
+    if (!good)
+        Py_RETURN_NONE;
+    return Py_BuildValue("Ky#", version, (const char *)digest, (Py_ssize_t)HASH);
 }
+
+static uint32_t number(const uint8_t *word) {
+    return (uint32_t)word[28] << 24 | (uint32_t)word[29] << 16 | (uint32_t)word[30] << 8 | word[31];
+}
+
+/* Objects that are often the same as the one before are one object. */
+typedef struct { PyObject *object; long long value; } Number;
+
+static PyObject *same_number(Number *last, long long value) {
+    if (last->object == NULL || last->value != value) {
+        Py_XSETREF(last->object, PyLong_FromLongLong(value));
+        last->value = value;
+    }
+    return last->object;
+}
+
+static PyObject *same_bytes(PyObject **last, const uint8_t *found, Py_ssize_t size) {
+    if (*last == NULL || memcmp(PyBytes_AS_STRING(*last), found, (size_t)size) != 0)
+        Py_XSETREF(*last, bytes_from(found, size));
+    return *last;
+}
+
+typedef struct {
+    PyObject *listings, *below, *lists, *origin, *listing; /* borrowed */
+    PyObject *tx, *key, *named;
+    Number block, expires;
+} Fold;
+
+/* Whether a layer says anything of the node: 1, 0, or -1 with an exception. */
+static int is_known(const Fold *fold, PyObject *node) {
+    int known = PyDict_Contains(fold->listings, node);
+    for (Py_ssize_t i = 0; known == 0 && i < PyList_GET_SIZE(fold->below); i++)
+        known = PyDict_Contains(PyList_GET_ITEM(fold->below, i), node);
+    return known;
+}
+
+/* The list that the topics of an addition name, if one before it named the same: 1, 0, or -1 with an exception. */
+static int find_list(Fold *fold, const uint8_t *topics) {
+    if (fold->key == NULL || memcmp(PyBytes_AS_STRING(fold->key), topics, 96) != 0) {
+        Py_XSETREF(fold->key, bytes_from(topics, 96));
+        if (fold->key == NULL)
+            return -1;
+        Py_XSETREF(fold->named, Py_XNewRef(PyDict_GetItemWithError(fold->lists, fold->key)));
+        if (fold->named != NULL && !(PyTuple_Check(fold->named) && PyTuple_GET_SIZE(fold->named) == 2)) {
+            PyErr_SetString(PyExc_TypeError, "expected a provider and a kind");
+            return -1;
+        }
+    }
+    return fold->named != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+/* Put a node into the layer: 1 if done, 0 if it is not the plain addition of one new node, -1 with an exception. */
+static int add_node(Fold *fold, const Log *log, const uint8_t *payload) {
+    static const uint8_t zeros[28], one[64] = {[31] = 96, [63] = 1}; /* offset and length of an array of one */
+    if (log->topics != 3 || log->size != 256 || memcmp(payload + 160, one, 64) != 0 ||
+        memcmp(payload + 96, zeros, 28) != 0 || memcmp(payload + 128, zeros, 28) != 0)
+        return 0;
+    int done = find_list(fold, payload);
+    if (done != 1)
+        return done;
+    PyObject *node = bytes_from(payload + 236, 20), *id = NULL, *index = NULL, *origin = NULL, *listing = NULL;
+    int known = node == NULL ? -1 : is_known(fold, node);
+    if (known == 0) {
+        id = bytes_from(payload + 224, 32), index = PyLong_FromLongLong(log->index);
+        PyObject *block = same_number(&fold->block, log->block), *tx = same_bytes(&fold->tx, log->tx, 32);
+        PyObject *expires = same_number(&fold->expires, number(payload + 128));
+        if (id != NULL && index != NULL && block != NULL && tx != NULL && expires != NULL) {
+            PyObject *said[] = {PyTuple_GET_ITEM(fold->named, 0), PyTuple_GET_ITEM(fold->named, 1), block, index, tx};
+            origin = PyObject_Vectorcall(fold->origin, said, 5, NULL);
+        }
+        if (origin != NULL) {
+            PyObject *listed[] = {id, expires, origin};
+            listing = PyObject_Vectorcall(fold->listing, listed, 3, NULL);
+        }
+        known = listing == NULL ? -1 : PyDict_SetItem(fold->listings, node, listing);
+        done = 1;
+    } else
+        done = 0;
+    Py_XDECREF(node), Py_XDECREF(id), Py_XDECREF(index), Py_XDECREF(origin), Py_XDECREF(listing);
+    return known < 0 ? -1 : done;
+}
+
+/* fold(at, listings, below, lists, origin, listing) -> at: take in additions of one node, up to a log that is something
+ * else, or of a node that one of the layers knows. */
+static PyObject *logs_fold(Logs *self, PyObject *args) {
+    Py_ssize_t at;
+    Fold fold = {0};
+    int done = 1;
+    if (!PyArg_ParseTuple(args, "nO!O!O!OO", &at, &PyDict_Type, &fold.listings, &PyList_Type, &fold.below, &PyDict_Type,
+                          &fold.lists, &fold.origin, &fold.listing))
+        return NULL;
+    if (at < 0)
+        return PyErr_Format(PyExc_IndexError, "there is no log %zd", at);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(fold.below); i++)
+        if (!PyDict_Check(PyList_GET_ITEM(fold.below, i)))
+            return PyErr_Format(PyExc_TypeError, "expected dictionaries");
+    while (at < self->count && done == 1) {
+        done = add_node(&fold, &self->logs[at], self->payloads + self->logs[at].start);
+        at += done == 1;
+    }
+    Py_XDECREF(fold.tx), Py_XDECREF(fold.key), Py_XDECREF(fold.named);
+    Py_XDECREF(fold.block.object), Py_XDECREF(fold.expires.object);
+    return done < 0 ? NULL : PyLong_FromSsize_t(at);
+}
+
+static PySequenceMethods LOGS_SEQUENCE = {.sq_length = (lenfunc)logs_length, .sq_item = (ssizeargfunc)logs_item};
+
+static PyMappingMethods LOGS_MAPPING = {.mp_length = (lenfunc)logs_length, .mp_subscript = (binaryfunc)logs_subscript};
+
+static PyMethodDef LOGS_METHODS[] = {{"check", (PyCFunction)logs_check, METH_VARARGS, NULL},
+                                     {"fold", (PyCFunction)logs_fold, METH_VARARGS, NULL},
+                                     {NULL, NULL, 0, NULL}};
+
+static PyTypeObject LogsType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "offchain.chain._native.Logs",
+                                .tp_basicsize = sizeof(Logs),
+                                .tp_dealloc = (destructor)logs_dealloc,
+                                .tp_as_sequence = &LOGS_SEQUENCE,
+                                .tp_as_mapping = &LOGS_MAPPING,
+                                .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                                .tp_methods = LOGS_METHODS};
 
 static PyMethodDef METHODS[] = {{"chain", chain, METH_VARARGS, NULL},
                                 {"read_logs", read_logs, METH_VARARGS, NULL},
@@ -291,8 +539,10 @@ static PyMethodDef METHODS[] = {{"chain", chain, METH_VARARGS, NULL},
 static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_native", "The loops of a backfill, in C.", -1, METHODS};
 
 PyMODINIT_FUNC PyInit__native(void) {
-    memset(DIGITS, 0xff, sizeof DIGITS);
-    for (int i = 0; i < 16; i++)
-        DIGITS[(uint8_t)"0123456789abcdef"[i]] = DIGITS[(uint8_t)"0123456789ABCDEF"[i]] = (uint8_t)i;
-    return PyModule_Create(&MODULE);
+    if (PyType_Ready(&LogsType) < 0)
+        return NULL;
+    PyObject *module = PyModule_Create(&MODULE);
+    if (module != NULL && PyModule_AddObjectRef(module, "Logs", (PyObject *)&LogsType) < 0)
+        Py_CLEAR(module);
+    return module;
 }

@@ -6,20 +6,17 @@ everything the C reader does not know, is read by msgspec. What comes out is the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from offchain.chain.events import PlainLog, RawLog, plain_logs
-
-try:
-    from offchain.chain import _native as native
-except ImportError:  # Built by `make setup` where there is a C compiler.
-    native = None  # type: ignore[assignment]
+from offchain.chain.native import native
 
 T = TypeVar("T")
 
-Logs = tuple[PlainLog, ...]
+Logs = Sequence[PlainLog]
 """The result of eth_getLogs, in the endpoint's order."""
 
 

@@ -1,11 +1,13 @@
 """What survives the end of the process: SQLite, one writer, one transaction for each step.
 
-    meta      whose facts these are, up to which block they are proven, and who is withheld since the head went back
-    layer     the base of the ledger, in layers of which each says what it changed in those before it
-    pending   what came after it, as logs: final chunks that are not proven yet, and blocks that may be reorganised away
+    meta      whose facts these are, up to which block they are proven, and whether the head went back
+    withheld  who is withheld because it did
+    layer     final blocks, in layers of which each says what it changed in those before it: first the base of the
+              ledger, then its stage, which is not proven yet
+    pending   what came after them, as logs: blocks that may be reorganised away
 
-A layer is one row however much is in it, so that a long backfill is written as fast as its bytes; small ones are joined
-as they come, so that there are few.
+A layer is one row however much is in it, so that a long backfill is written as fast as its bytes, and proving it moves
+nothing; small ones are joined as they come, so that there are few.
 
 A step is in the database completely or not at all, whenever the process is killed; the position of the follower and
 the facts it has seen are written together. A file that belongs to something else is refused, never overwritten.
@@ -14,12 +16,14 @@ the facts it has seen are written together. A file that belongs to something els
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import cramjam
 import msgspec
@@ -29,7 +33,7 @@ from offchain.chain.commitment import Commitment
 from offchain.chain.events import PlainLog
 from offchain.chain.facts import TABLES, Facts
 from offchain.chain.header import Header
-from offchain.chain.ledger import Block, Chunk, merge
+from offchain.chain.ledger import Block, merge
 from offchain.errors import StorageError
 from offchain.types import Address, Kind, NodeId
 
@@ -38,16 +42,19 @@ log = logging.getLogger("offchain.chain")
 APPLICATION_ID: Final = 0x57595054
 """SQLite's mark for whose file it is: "WYPT"."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE layer (last INTEGER PRIMARY KEY, entries INTEGER NOT NULL, facts BLOB NOT NULL);
-CREATE TABLE pending (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, chunk INTEGER NOT NULL, header BLOB,
-  logs BLOB NOT NULL);
+CREATE TABLE withheld (kind TEXT, node BLOB, PRIMARY KEY (kind, node)) WITHOUT ROWID;
+CREATE TABLE pending (block INTEGER PRIMARY KEY, header BLOB NOT NULL, logs BLOB NOT NULL);
 """
 
-JOINED: Final = 256 * 1024
+LOG_PAGES: Final = 4_096
+"""Pages in SQLite's log (16 MB) from which it is emptied into the file, for which the disk is waited for."""
+
+JOINED: Final = 64 * 1024
 """Bytes from which a layer is not joined with those after it until the database is opened again."""
 
 
@@ -71,13 +78,25 @@ class Proven(msgspec.Struct, frozen=True):
     """Unix time that the proof speaks of."""
 
 
+class Staged(msgspec.Struct, frozen=True):
+    """Up to where there are final blocks that are not proven yet."""
+
+    block: int
+    commitment: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    """After it, as the registry's slot would hold it."""
+    header: Header | None = None
+    """Of that block, if it was known."""
+
+
 class Doubt(msgspec.Struct, frozen=True):
     """Blocks were taken back, and nothing has replaced them yet."""
 
     until: int
     """The height at which the head must have been proven before all counts again."""
-    withheld: list[tuple[Kind, NodeId]] = []
-    """Whom only this would make trusted again."""
+    since: float = math.inf
+    """Unix time when they were; a proven final block that is younger ends the doubt whatever the height was."""
+    policy: bytes = b""
+    """Under which policy it was looked who is to be withheld, in the words of who withholds; empty if nobody looked."""
 
 
 @dataclass(slots=True)
@@ -88,11 +107,12 @@ class Saved:
     base_header: Header | None = None
     commitment: Commitment = field(default_factory=Commitment)
     proven: Proven | None = None
-    chunks: list[Chunk] = field(default_factory=list)
-    chunks_header: Header | None = None
-    """Of the last block of the last chunk, if it was known."""
+    stage: Facts = field(default_factory=Facts)
+    """What the final blocks above the base change in it."""
+    staged: Staged | None = None
     blocks: list[tuple[Header, tuple[PlainLog, ...]]] = field(default_factory=list)
     doubt: Doubt | None = None
+    withheld: list[tuple[Kind, NodeId]] = field(default_factory=list)
     code_hash: bytes | None = None
 
 
@@ -106,6 +126,8 @@ class Checkpoint:
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path = path
         self._identity = identity
+        self._lock = threading.Lock()
+        """Held for a transaction: large layers are written in a thread."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
@@ -145,38 +167,48 @@ class Checkpoint:
 
     # Writing, one transaction each
 
-    def add_chunk(self, chunk: Chunk, header: Header | None = None) -> None:
-        """Keep final blocks whose logs are not proven yet; `header` is of the last of them."""
-        encoded = None if header is None else _header_out(header)
+    def add_stage(self, layer: Facts, staged: Staged) -> None:
+        """Keep what more final blocks change, which are not proven yet."""
         with self._transaction():
-            self._insert_pending([(chunk.first, chunk.last, 1, encoded, _logs_out(chunk.logs))])
+            self._append(layer, staged.block, above=self._base_block())
+            self._put("stage", msgspec.msgpack.encode(staged))
 
     def switch(self, above: int, added: Sequence[Block]) -> None:
         """Forget the blocks above a height, and keep others."""
         with self._transaction():
-            self._db.execute("DELETE FROM pending WHERE first > ?", (above,))
-            self._insert_pending(
-                (block.header.number, block.header.number, 0, _header_out(block.header), _logs_out(block.logs))
-                for block in added
-            )
+            self._db.execute("DELETE FROM pending WHERE block > ?", (above,))
+            rows = [(block.header.number, _header_out(block.header), _logs_out(block.logs)) for block in added]
+            self._db.executemany("INSERT INTO pending VALUES (?, ?, ?)", rows)
 
-    def take_back(self, above: int, doubt: Doubt) -> None:
+    def take_back(self, above: int, doubt: Doubt, withheld: Iterable[tuple[Kind, NodeId]] = ()) -> None:
         """Forget the blocks above a height, with nothing in their place yet, and keep who is withheld therefore."""
         with self._transaction():
-            self._db.execute("DELETE FROM pending WHERE first > ?", (above,))
-            self._put("doubt", msgspec.msgpack.encode(doubt))
+            self._db.execute("DELETE FROM pending WHERE block > ?", (above,))
+            if self._db.execute("DELETE FROM layer WHERE last > ?", (above,)).rowcount:
+                self._db.execute("DELETE FROM meta WHERE key = 'stage'")
+            self._put_doubt(doubt, withheld)
+
+    def keep_doubt(self, doubt: Doubt, withheld: Iterable[tuple[Kind, NodeId]]) -> None:
+        """Keep who is withheld now, beside those who were."""
+        with self._transaction():
+            self._put_doubt(doubt, withheld)
 
     def end_doubt(self) -> None:
         """Forget who was withheld: other blocks are where some had been taken back."""
         with self._transaction():
             self._db.execute("DELETE FROM meta WHERE key = 'doubt'")
+            self._db.execute("DELETE FROM withheld")
 
     def prove(self, absorbed: Facts | None, base: Header, commitment: Commitment, proven: Proven) -> None:
-        """Write what the base took in, drop what is pending up to the base block, and say what is proven."""
+        """Make the stage part of the base, with a layer on top, and say what is proven.
+
+        The layer is what became final of the pending blocks, which are dropped; without one the base does not move.
+        """
         with self._transaction():
             if absorbed is not None:
                 self._append(absorbed, base.number)
-                self._db.execute("DELETE FROM pending WHERE last <= ?", (base.number,))
+                self._db.execute("DELETE FROM pending WHERE block <= ?", (base.number,))
+                self._db.execute("DELETE FROM meta WHERE key = 'stage'")
                 self._put("base", _header_out(base))
                 self._put("commitment", commitment.word)
             self._put("proven", msgspec.msgpack.encode(proven))
@@ -184,7 +216,7 @@ class Checkpoint:
     def discard_pending(self) -> None:
         """Forget everything that came after the base."""
         with self._transaction():
-            self._db.execute("DELETE FROM pending")
+            self._discard_pending()
 
     def set_code_hash(self, code_hash: bytes) -> None:
         """Remember which code the registry has."""
@@ -205,6 +237,7 @@ class Checkpoint:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA cache_size = -8192")
+            db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             db.execute("BEGIN EXCLUSIVE")
             try:
                 if tables:
@@ -254,12 +287,16 @@ class Checkpoint:
         if not self._identity.curators <= known:
             # The verdicts of a curator that is new here lie in blocks that were passed: read them again.
             self._db.execute("DELETE FROM layer")
-            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven')")
+            self._db.execute("DELETE FROM meta WHERE key IN ('base', 'commitment', 'proven', 'stage')")
         if gone := known - self._identity.curators:
             self._drop_curators(gone)
         if known != self._identity.curators:
-            # Pending logs may be of curators that no longer count; they are fetched again.
-            self._db.execute("DELETE FROM pending")
+            # What is not proven may be of curators that no longer count; it is fetched again. Till then it is not known
+            # whom it took away.
+            if (lost := self._highest_pending()) is not None:
+                earlier = msgspec.msgpack.decode(meta["doubt"], type=Doubt).until if "doubt" in meta else 0
+                self._put_doubt(Doubt(max(lost, earlier)), ())
+            self._discard_pending()
             self._put_curators()
 
     def _put_curators(self) -> None:
@@ -273,8 +310,25 @@ class Checkpoint:
     def _put(self, key: str, value: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _insert_pending(self, rows: Iterable[tuple[int, int, int, bytes | None, bytes]]) -> None:
-        self._db.executemany("INSERT INTO pending VALUES (?, ?, ?, ?, ?)", rows)
+    def _base_block(self) -> int:
+        """The block up to which layers are part of the base; those above are the stage."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'base'").fetchone()
+        return -1 if row is None else _header_in(row[0]).number
+
+    def _highest_pending(self) -> int | None:
+        """The last block that is not part of the base."""
+        last = self._db.execute("SELECT max(last) FROM layer WHERE last > ?", (self._base_block(),)).fetchone()[0]
+        block = self._db.execute("SELECT max(block) FROM pending").fetchone()[0]
+        return max((each for each in (last, block) if each is not None), default=None)
+
+    def _put_doubt(self, doubt: Doubt, withheld: Iterable[tuple[Kind, NodeId]]) -> None:
+        self._put("doubt", msgspec.msgpack.encode(doubt))
+        self._db.executemany("INSERT OR IGNORE INTO withheld VALUES (?, ?)", list(withheld))
+
+    def _discard_pending(self) -> None:
+        self._db.execute("DELETE FROM pending")
+        self._db.execute("DELETE FROM layer WHERE last > ?", (self._base_block(),))
+        self._db.execute("DELETE FROM meta WHERE key = 'stage'")
 
     def _load(self) -> Saved:
         problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -289,42 +343,55 @@ class Checkpoint:
             saved.proven = msgspec.msgpack.decode(meta["proven"], type=Proven)
         if "doubt" in meta:
             saved.doubt = msgspec.msgpack.decode(meta["doubt"], type=Doubt)
-        entries = 0
-        for count, encoded in self._db.execute("SELECT entries, facts FROM layer ORDER BY last"):
-            saved.base.absorb(_layer_in(encoded))
-            entries += count
-        if entries > 2 * _entries(saved.base) + 1_000:
-            self._join_all(saved.base)
-        for first, last, is_chunk, header, logs in self._db.execute("SELECT * FROM pending ORDER BY first"):
-            decoded = _logs_in(logs)
-            if is_chunk:
-                saved.chunks.append(Chunk(first, last, decoded))
-                saved.chunks_header = None if header is None else _header_in(header)
+        saved.withheld = [(Kind(kind), NodeId(node)) for kind, node in self._db.execute("SELECT * FROM withheld")]
+        entries, base_block = 0, self._base_block()
+        for last, count, encoded in self._db.execute("SELECT last, entries, facts FROM layer ORDER BY last"):
+            if last <= base_block:
+                saved.base.absorb(_layer_in(encoded))
+                entries += count
             else:
-                saved.blocks.append((_header_in(header), decoded))
+                merge(saved.stage, _layer_in(encoded))
+        if entries > 2 * _entries(saved.base) + 1_000:
+            self._join_all(saved.base, base_block)
+        if "stage" in meta:
+            saved.staged = msgspec.msgpack.decode(meta["stage"], type=Staged)
+        elif _entries(saved.stage):
+            raise ValueError("there are facts above the base, and nothing says up to where")
+        for _, header, logs in self._db.execute("SELECT * FROM pending ORDER BY block"):
+            saved.blocks.append((_header_in(header), _logs_in(logs)))
         return saved
 
-    def _append(self, layer: Facts, last: int) -> None:
-        """Put a layer on top. Smaller ones below it are joined with it: so each entry is rewritten a few times only."""
-        encoded = _layer_out(layer)
-        size = len(encoded)
-        for below, length in self._db.execute("SELECT last, length(facts) FROM layer ORDER BY last DESC").fetchall():
-            if length >= min(2 * size, JOINED):
-                break
-            joined = _layer_in(self._db.execute("SELECT facts FROM layer WHERE last = ?", (below,)).fetchone()[0])
-            merge(joined, layer)
-            self._db.execute("DELETE FROM layer WHERE last = ?", (below,))
-            layer, size = joined, size + length
-            encoded = b""
-        encoded = encoded or _layer_out(layer)
-        self._db.execute("INSERT OR REPLACE INTO layer VALUES (?, ?, ?)", (last, _entries(layer), encoded))
+    def _append(self, layer: Facts, last: int, above: int = -1) -> None:
+        """Put a layer on top of those that end above a block."""
+        if _entries(layer) or layer.settings_here is not None:
+            self._insert_layer(last, layer)
+        self._join(above)
 
-    def _join_all(self, base: Facts) -> None:
-        """Write one layer in place of all: most of what they say is no longer so."""
+    def _join(self, above: int) -> None:
+        """Join the top layers while the next one is not twice as large: so each entry is rewritten a few times only."""
+        rows = self._db.execute("SELECT last, length(facts) FROM layer WHERE last > ? ORDER BY last DESC", (above,))
+        top, size = list[int](), 0
+        for last, length in rows.fetchall():
+            if top and length >= min(2 * size, JOINED):
+                break
+            top.append(last)
+            size += length
+        if len(top) < 2:
+            return
+        joined = Facts()
+        for (encoded,) in self._db.execute("SELECT facts FROM layer WHERE last >= ? ORDER BY last", (top[-1],)):
+            merge(joined, _layer_in(encoded))
+        self._db.execute("DELETE FROM layer WHERE last >= ?", (top[-1],))
+        self._insert_layer(top[0], joined)
+
+    def _insert_layer(self, last: int, layer: Facts) -> None:
+        self._db.execute("INSERT INTO layer VALUES (?, ?, ?)", (last, _entries(layer), _layer_out(layer)))
+
+    def _join_all(self, base: Facts, base_block: int) -> None:
+        """Write one layer in place of those of the base: most of what they say is no longer so."""
         with self._transaction():
-            last = self._db.execute("SELECT max(last) FROM layer").fetchone()[0]
-            self._db.execute("DELETE FROM layer")
-            self._db.execute("INSERT INTO layer VALUES (?, ?, ?)", (last, _entries(base), _layer_out(base)))
+            self._db.execute("DELETE FROM layer WHERE last <= ?", (base_block,))
+            self._insert_layer(base_block, base)
 
     def _drop_curators(self, gone: Set[Address]) -> None:
         """Forget the verdicts of curators."""
@@ -337,7 +404,7 @@ class Checkpoint:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._errors():
+        with self._lock, self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -390,7 +457,7 @@ def _layer_in(blob: bytes) -> Facts:
     return layers.decode(bytes(cramjam.snappy.decompress_raw(blob)))
 
 
-def _logs_out(logs: tuple[PlainLog, ...]) -> bytes:
+def _logs_out(logs: Sequence[PlainLog]) -> bytes:
     return bytes(cramjam.snappy.compress_raw(_logs_encoder.encode(logs)))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from offchain.chain.events import PlainLog
+from offchain.chain.native import native
 from offchain.errors import DecodeError
 from offchain.hashing import keccak256
 from offchain.types import KindId, ProviderId
@@ -69,10 +70,7 @@ def chain_in_python(version: int, digest: bytes, payloads: list[bytes], starts: 
     return version, digest
 
 
-try:
-    from offchain.chain._native import chain
-except ImportError:  # Built by `make setup` where there is a C compiler.
-    chain = chain_in_python
+chain = chain_in_python if native is None else native.chain
 
 
 def verdict_slot(provider: ProviderId, kind: KindId) -> bytes:

@@ -237,16 +237,17 @@ class Facts:
         handler(self, event)
 
     def absorb(self, layer: Facts) -> None:
-        """Take in a layer that was built on this one, the base."""
+        """Take in a layer that was built on this one, the base. The layer is of no use afterwards."""
         for name in TABLES:
             mine, theirs = getattr(self, name), getattr(layer, name)
-            if not mine:
-                setattr(self, name, {key: value for key, value in theirs.items() if value is not None})
-                continue
-            mine.update(theirs)
-            for key, value in theirs.items():
-                if value is None:
-                    del mine[key]
+            gone = [key for key, value in theirs.items() if value is None]
+            if mine:
+                mine.update(theirs)
+            else:
+                mine = theirs
+                setattr(self, name, mine)
+            for key in gone:
+                del mine[key]
         if layer.settings_here is not None:
             self.settings_here = layer.settings_here
 

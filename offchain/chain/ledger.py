@@ -27,6 +27,7 @@ from offchain.chain.events import (
 from offchain.chain.facts import Facts
 from offchain.chain.folding import fold
 from offchain.chain.header import Header
+from offchain.chain.native import native
 from offchain.errors import DecodeError
 from offchain.types import Address, NodeAddress, ProviderId
 
@@ -41,7 +42,7 @@ class Chunk:
 
     first: int
     last: int
-    logs: tuple[PlainLog, ...]
+    logs: Sequence[PlainLog]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Ledger:
     def __init__(self, registry: Address, curators: Sequence[Address], start: int) -> None:
         self.registry = registry
         self.contracts = frozenset((registry, *curators))
+        self._addresses = b"".join((registry, *curators))
         self.start = start
         """The first block that is of interest."""
         self.base = Facts()
@@ -133,15 +135,29 @@ class Ledger:
         self.base, self.base_block, self.base_commitment = base, base_block, commitment
         self.discard_stage()
 
-    def add_chunk(self, chunk: Chunk) -> None:
-        """Take in the next final blocks. DecodeError (and nothing is taken in) if the logs cannot be right."""
+    def restore_stage(self, layer: Facts, block: int, commitment: Commitment) -> None:
+        """Put back what was taken in after the base, and not proven."""
+        merge(self.stage, layer)
+        self.stage_block, self.stage_commitment = block, commitment
+
+    def check_chunk(self, chunk: Chunk) -> Commitment:
+        """The commitment after the next final blocks; DecodeError if the logs cannot be right. Changes nothing."""
+        return self.check(chunk.logs, chunk.first, chunk.last, self.stage_commitment)
+
+    def add_chunk(self, chunk: Chunk, commitment: Commitment | None = None) -> Facts:
+        """Take in the next final blocks; the layer that they are, for a checkpoint to write down.
+
+        The commitment is what `check_chunk` says, if it was asked already. DecodeError (and nothing is taken in) if the
+        logs cannot be right.
+        """
         if self.blocks or chunk.first != self.stage_block + 1:
             raise ValueError(f"found a chunk from {chunk.first}, expected one from {self.stage_block + 1}")
-        commitment = self.check(chunk.logs, chunk.first, chunk.last, self.stage_commitment)
+        commitment = commitment or self.check_chunk(chunk)
         layer = Facts(self.stage)
         fold(layer, chunk.logs)
         merge(self.stage, layer)
         self.stage_block, self.stage_commitment = chunk.last, commitment
+        return layer
 
     def make_block(self, header: Header, logs: Sequence[PlainLog], before: Commitment) -> Block:
         """A block from its logs. DecodeError if they cannot be right."""
@@ -173,25 +189,24 @@ class Ledger:
     def proven(self, number: int, final: int) -> tuple[Touched, Facts | None]:
         """The commitment after block `number` is proven, and blocks up to `final` stay.
 
-        What it touched, and the layer that the base took in, for a checkpoint to write down; None if it did not move.
+        What it touched, and the layer that the base took in beside the chunks, for a checkpoint to write down; None if
+        the base did not move.
         """
         touched = self._between(self.adopted_block, number)
         absorbed: Facts | None = None
         if number >= self.stage_block:
             if self.base_block < self.stage_block:
                 touched = EVERYTHING
-            layer = self.stage
             count = min(number, final) - self.stage_block
-            for block in self.blocks[: max(count, 0)]:
-                for event in block.events:
-                    layer.apply(event)
+            layer = self._fold(self.blocks[: max(count, 0)])
+            merge(self.stage, layer)
             if count > 0:
                 self.stage_block += count
                 self.stage_commitment = self.blocks[count - 1].commitment
                 self.blocks = self.blocks[count:]
             if self.base_block != self.stage_block:
                 absorbed = layer
-            self.base.absorb(layer)
+            self.base.absorb(self.stage)
             self.base_block, self.base_commitment = self.stage_block, self.stage_commitment
             self.stage = Facts(self.base)
             self.head = self._fold(self.blocks)
@@ -208,6 +223,10 @@ class Ledger:
 
     def check(self, logs: Sequence[PlainLog], first: int, last: int, commitment: Commitment) -> Commitment:
         """The commitment after these logs; DecodeError if they are out of order, foreign, or some are missing."""
+        if native is not None and isinstance(logs, native.Logs):
+            found = logs.check(self._addresses, first, last, *commitment)
+            if found is not None:
+                return Commitment(*found)
         registry, contracts = self.registry, self.contracts
         block, index = first, -1
         ours: list[PlainLog] = []

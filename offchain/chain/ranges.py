@@ -20,7 +20,7 @@ from offchain.chain.ledger import Chunk
 from offchain.chain.rpc import BadAnswer, BadContent, Endpoint, Rpc, RpcError, Unreachable
 from offchain.types import Address
 
-GOOD_ANSWER: Final = 4 * 1024 * 1024
+GOOD_ANSWER: Final = 2 * 1024 * 1024
 """Bytes; a larger answer is not asked for again."""
 
 GOOD_TIME: Final = 2.0
@@ -102,14 +102,19 @@ class Backfill:
     async def chunks(self, first: int, last: int) -> AsyncIterator[Chunk]:
         """The logs of all blocks from first to last, in order. ChainError if the endpoint cannot give them."""
         tasks: deque[asyncio.Task[list[Chunk]]] = deque()
+        found: list[Chunk] = []
         try:
-            while first <= last or tasks:
+            while True:
+                # Before what was found is given out: the endpoint is to work on the next while the caller does on this.
                 while first <= last and len(tasks) < self._in_flight:
                     upto = min(first + self._size.blocks - 1, last)
                     tasks.append(asyncio.create_task(self._fetch(first, upto)))
                     first = upto + 1
-                for chunk in await tasks[0]:
+                for chunk in found:
                     yield chunk
+                if not tasks:
+                    return
+                found = await tasks[0]
                 tasks.popleft()
         finally:
             for task in tasks:
@@ -122,7 +127,10 @@ class Backfill:
         started = time.monotonic()
         try:
             reply = await self._rpc.ask(
-                "eth_getLogs", [log_filter(self._contracts, first, last)], Logs, endpoint=self._endpoint
+                "eth_getLogs",
+                [log_filter(self._contracts, first, last)],
+                Logs,  # type: ignore[type-abstract]
+                endpoint=self._endpoint,
             )
         except BadContent:
             raise

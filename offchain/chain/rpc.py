@@ -6,6 +6,7 @@ structures and nothing else; their size and their time are bounded.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer; a larger one is not read."""
+
+LARGE_ANSWER = 128 * 1024
+"""Bytes of an answer above which it is read in a thread, so that others are received meanwhile."""
 
 FIRST_DEMOTION = 2.0
 """Seconds for which an endpoint that failed once is asked last; doubles up to LAST_DEMOTION."""
@@ -245,7 +249,11 @@ class Rpc:
         call_id = self._last_id
         request = msgspec.json.encode({"jsonrpc": "2.0", "id": call_id, "method": method, "params": params})
         body, seconds = await self._post(endpoint, request)
-        answer = self._decode(endpoint, self._decoders.answer(result), body)
+        reader = self._decoders.answer(result)
+        if len(body) > LARGE_ANSWER:
+            answer = await asyncio.to_thread(self._decode, endpoint, reader, body)
+        else:
+            answer = self._decode(endpoint, reader, body)
         if answer.error is not None:
             raise RpcError(answer.error.code, f"{endpoint.name}: {answer.error.message}")
         if answer.id != call_id:

@@ -17,7 +17,7 @@ import msgspec
 
 from offchain.chain.agreement import agreed_final
 from offchain.chain.attest import Attestor
-from offchain.chain.checkpoint import Checkpoint, Identity, Proven
+from offchain.chain.checkpoint import Checkpoint, Identity, Proven, Staged
 from offchain.chain.commitment import Commitment
 from offchain.chain.events import PlainLog
 from offchain.chain.facts import Verdict, VerdictKey
@@ -204,10 +204,11 @@ async def adopt(rpc: Rpc, config: ChainConfig, snapshot: Snapshot, now: float) -
                 last = error
                 rpc.demote(endpoint, str(error))
                 continue
-            _, absorbed = ledger.proven(header.number, header.number)
-            proven = Proven(header.number, header.hash, min(now, float(header.timestamp)))
             checkpoint.discard_pending()
             checkpoint.set_code_hash(code_hash)
+            checkpoint.add_stage(ledger.stage, Staged(ledger.stage_block, ledger.stage_commitment.word, header))
+            _, absorbed = ledger.proven(header.number, header.number)
+            proven = Proven(header.number, header.hash, min(now, float(header.timestamp)))
             checkpoint.prove(absorbed, header, ledger.base_commitment, proven)
             return proven
     assert last is not None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from offchain.chain.agreement import Watchdog, agreed_final, needed
 from offchain.chain.attest import Attestor
 from offchain.chain.branch import WORTH_IT, BranchSource
-from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven, Staged
 from offchain.chain.commitment import Commitment, MissingEventError
 from offchain.chain.events import PlainLog
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
@@ -52,6 +52,10 @@ LARGE_LAYER = 2_000
 """Listings above which a layer is written in a thread, so that the event loop goes on."""
 
 
+LARGE_CHUNK = 200
+"""Logs above which a chunk is checked in a thread."""
+
+
 class LateLogs(ChainError):
     """The endpoint had a block before it had all its logs: no lie, but what was taken in is wrong."""
 
@@ -59,7 +63,8 @@ class LateLogs(ChainError):
 class Watcher:
     """Follows one registry. Everything it learns it hands to `deliver`, in the order in which it is true.
 
-    Whom the receiver withholds after a retreat is asked for with `withheld`, and told to the next process.
+    Whom the receiver withholds after a retreat is asked for with `withheld`, and told to the next process with the
+    `policy` that it followed: under another one everybody is withheld until the head is proven.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Watcher:
         deliver: Callable[[Update], None],
         *,
         withheld: Callable[[], Iterable[tuple[Kind, NodeId]]] = tuple,
+        policy: Callable[[], bytes] = bytes,
         progress: Callable[[Progress], None] | None = None,
         clock: Callable[[], float] = time.time,
         rpc: Rpc | None = None,
@@ -84,6 +90,7 @@ class Watcher:
         """The last block of the ledger's stage."""
         self._deliver = deliver
         self._withheld = withheld
+        self._policy = policy
         self._progress = progress
         self._clock = clock
         self._hints = Hints()
@@ -97,8 +104,10 @@ class Watcher:
         self._lies: dict[str, str] = {}
         self._frozen_at = self._lied_at = -1
         """When something was contradicted last: the proven block, and the head."""
-        self._doubt: int | None = None
-        """After a retreat: the height at which the head must have been proven before all counts again."""
+        self._doubt: Doubt | None = None
+        """After a retreat, until the head has been proven at a height again."""
+        self._attested = -1
+        """The highest block up to which the logs were proven, final or not."""
         self._endpoints_final = 0
         """The last block that the endpoint calls final, whatever the others say."""
         self._proved_at = 0.0
@@ -141,28 +150,40 @@ class Watcher:
             self.ledger.restore(saved.base, saved.base_header.number, saved.commitment)
             self.final = saved.base_header
         self.proven = saved.proven
+        if saved.staged is not None:
+            self.ledger.restore_stage(saved.stage, saved.staged.block, Commitment.from_word(saved.staged.commitment))
+            self.final = saved.staged.header
         try:
-            for chunk in saved.chunks:
-                self.ledger.add_chunk(chunk)
-                self.final = saved.chunks_header
             for header, logs in saved.blocks:
                 block = self.ledger.make_block(header, logs, self.ledger.commitment)
                 self.ledger.switch(0, [block])
         except (DecodeError, ValueError) as error:
             # What is pending can be fetched again; what is proven stays.
             log.warning("%s: what was pending is not usable and is fetched again: %s", self.config.database, error)
+            # Whom it took away is not known any more.
+            until = max([self.ledger.stage_block, *(header.number for header, _ in saved.blocks)])
+            saved.doubt = Doubt(max(until, saved.doubt.until if saved.doubt else 0))
             self._forget_pending()
-            self._checkpoint.discard_pending()
+            self._checkpoint.take_back(self.ledger.base_block, saved.doubt)
         if self.proven is not None and self.proven.block > self.ledger.stage_block:
             known = [block.header for block in self.ledger.blocks if block.header.number == self.proven.block]
             if known and known[0].hash == self.proven.hash:
                 self.ledger.proven(self.proven.block, self.ledger.stage_block)
-        if saved.doubt is not None:
-            self._doubt = saved.doubt.until
-        self._tell(EVERYTHING, withheld=saved.doubt.withheld if saved.doubt is not None else ())
+        self._attested = self.head or -1
+        self._doubt = saved.doubt
+        nobody_looked = saved.doubt is not None and saved.doubt.policy != self._policy()
+        self._tell(EVERYTHING, retreat=nobody_looked, withheld=saved.withheld)
+        self.keep_withheld()
+
+    def keep_withheld(self) -> None:
+        """Whom the receiver withholds, or the policy that it follows, is not what it was."""
+        if self._doubt is not None:
+            self._doubt = Doubt(self._doubt.until, self._doubt.since, self._policy())
+            self._checkpoint.keep_doubt(self._doubt, self._withheld())
 
     def close(self) -> None:
-        """Give the database back."""
+        """Give the database back. What is withheld is not noted any more."""
+        self._doubt = None
         self._checkpoint.close()
 
     async def run(self) -> None:
@@ -219,21 +240,19 @@ class Watcher:
         self._retreat()
 
     def _retreat(self) -> None:
-        """Go back to what is proven and final; nobody becomes trusted by that."""
+        """Go back to what is proven and final; nobody becomes trusted by that, nor by an older head shown later."""
         self._forget_pending()
-        self._take_back(EVERYTHING, self.ledger.base_block, 0)
+        self._take_back(EVERYTHING, self.ledger.base_block, self._attested)
 
-    def _take_back(self, touched: Touched, above: int, doubt: int) -> None:
+    def _take_back(self, touched: Touched, above: int, until: int) -> None:
         """Blocks above a height, which the ledger has forgotten, are taken back, with nothing in their place yet.
 
-        An earlier doubt that reaches further goes on: what follows it, a lie even, does not shorten it.
-
-        It is told first, and then written together with whom it withholds: the next process has either the blocks or
-        the names.
+        An earlier doubt that reaches further goes on: no lie shortens it. It is told first, and then written with whom
+        it withholds: the next process has either the blocks or the names.
         """
-        self._doubt = max(doubt, self._doubt or 0)
+        self._doubt = Doubt(max(until, self._doubt.until if self._doubt else 0), self._clock(), self._policy())
         self._tell(touched, retreat=True)
-        self._checkpoint.take_back(above, Doubt(self._doubt, list(self._withheld())))
+        self._checkpoint.take_back(above, self._doubt, self._withheld())
 
     def _end_doubt(self) -> None:
         """Other blocks are where some had been taken back."""
@@ -243,7 +262,7 @@ class Watcher:
     def _forget_pending(self) -> None:
         self.ledger.discard_stage()
         base = self.ledger.base_block
-        if self.final is not None and self.final.number != base:
+        if self.final is None or self.final.number != base:
             self.final = self._checkpoint.base_header()
         if self.proven is not None and self.proven.block > base:
             self.proven = Proven(base, self.final.hash if self.final else b"", self.proven.at)
@@ -310,19 +329,26 @@ class Watcher:
             in_flight=self.config.in_flight,
         )
         async for chunk in backfill.chunks(first, final.number):
-            self._take_chunk(endpoint, chunk, final if chunk.last == final.number else None)
+            await self._take_chunk(endpoint, chunk, final if chunk.last == final.number else None)
             if self._progress is not None:
                 self._progress(Progress(self.ledger.start, chunk.last, final.number, self.counters.logs))
 
-    def _take_chunk(self, endpoint: Endpoint, chunk: Chunk, header: Header | None) -> None:
-        last = [log for log in chunk.logs[-1:] if header is not None and log.block == header.number]
-        if header is not None and any(log.block_hash != header.hash for log in last):
+    async def _take_chunk(self, endpoint: Endpoint, chunk: Chunk, header: Header | None) -> None:
+        last = chunk.logs[-1] if chunk.logs else None
+        if header is not None and last is not None and last.block == header.number and last.block_hash != header.hash:
             raise BadAnswer(f"{endpoint.name}: a log of block {header} has the block hash of another")
         try:
-            self.ledger.add_chunk(chunk)
+            # The hashing is done in a thread, so that the next answers are received meanwhile.
+            large = len(chunk.logs) > LARGE_CHUNK
+            commitment = await asyncio.to_thread(self.ledger.check_chunk, chunk) if large else None
+            layer = self.ledger.add_chunk(chunk, commitment)
         except DecodeError as error:
             raise Contradiction(f"{endpoint.name}: {error}") from error
-        self._checkpoint.add_chunk(chunk, header)
+        staged = Staged(chunk.last, self.ledger.stage_commitment.word, header)
+        if large:
+            await asyncio.to_thread(self._checkpoint.add_stage, layer, staged)
+        else:
+            self._checkpoint.add_stage(layer, staged)
         self.counters.logs += len(chunk.logs)
 
     async def _check_continues(self, endpoint: Endpoint, known: Header) -> None:
@@ -414,7 +440,7 @@ class Watcher:
         follower, ledger = self._follower, self.ledger
         assert follower is not None
         head = follower.head
-        due = self._doubt is not None and head.number >= self._doubt
+        due = self._doubt is not None and head.number >= self._doubt.until
         if not due and not self._attestor.concerns(ledger.blocks[len(ledger.blocks) - added :]):
             return
         try:
@@ -425,6 +451,8 @@ class Watcher:
                 if await source.logs(block.header, anew=True) != block.logs:
                     raise LateLogs(f"{endpoint.name} had not all logs of block {block.header} at first") from None
             raise
+        if proven:
+            self._attested = max(self._attested, head.number)
         if proven and due:
             self._end_doubt()
             if needed(self.rpc, self.config.quorum) <= 1 and head.number >= self._lied_at:
@@ -541,7 +569,10 @@ class Watcher:
         log.debug("proven at block %s, final from %s to %s", target, base_was, self.final)
         if target.number > self._frozen_at:
             self._calm_down()
-        if self._doubt is not None and target.number >= max(self._doubt, follower.head.number):
+        self._attested = max(self._attested, target.number)
+        if self._doubt is not None and (
+            target.number >= max(self._doubt.until, follower.head.number) or self.final.timestamp > self._doubt.since
+        ):
             self._end_doubt()
             touched = EVERYTHING
         self._tell(touched)

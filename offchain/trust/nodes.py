@@ -114,6 +114,7 @@ class TrustedNodes:
             self.config,
             self._deliver,
             withheld=self.trusted_set.withheld,
+            policy=self._policy_digest,
             progress=self._note_progress,
             clock=self._clock,
             rpc=self._rpc,
@@ -172,9 +173,14 @@ class TrustedNodes:
         return self.trusted_set.policy
 
     def set_policy(self, policy: Policy) -> list[TrustChange]:
-        """Let the user see the same facts differently, at once; also what that changed."""
+        """Let the user see the same facts differently, at once; also what that changed.
+
+        While blocks that were taken back are in doubt, nobody becomes trusted by it but the user's own nodes.
+        """
         changes = self.trusted_set.set_policy(policy)
         self._publish(changes)
+        if self._watcher is not None:
+            self._watcher.keep_withheld()
         return changes
 
     def preview(self, policy: Policy) -> list[TrustChange]:
@@ -299,6 +305,9 @@ class TrustedNodes:
         await self.wait_for(lambda trusted: trusted.caught_up and trusted.state is Freshness.FRESH, seconds)
 
     # Inside
+
+    def _policy_digest(self) -> bytes:
+        return self.policy.digest()
 
     async def _run(self, watcher: Watcher) -> None:
         try:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
+from offchain.hashing import keccak256
 from offchain.types import Address, Kind, NodeId, ProviderId
 
 
@@ -33,6 +36,11 @@ class Policy:
     """Providers that the user does not trust whatever curators say."""
     blocked_nodes: frozenset[NodeId] = frozenset()
     own: tuple[OwnNode, ...] = field(default=())
+
+    def digest(self) -> bytes:
+        """32 bytes, the same for policies under which the same listed nodes are trusted."""
+        sets = (self.curators, self.chosen, self.blocked, self.blocked_nodes)
+        return keccak256(msgspec.msgpack.encode((self.threshold, *(sorted(each) for each in sets))))
 
     def __post_init__(self) -> None:
         if self.threshold < 1:

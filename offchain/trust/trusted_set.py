@@ -12,13 +12,14 @@ as the head shows it, and a removal that is reorganised away never was. The user
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from offchain.chain.events import VerdictStatus
-from offchain.chain.facts import Facts, Listing, Verdict
+from offchain.chain.facts import Facts, Listing, Origin, Verdict
 from offchain.chain.ledger import EVERYTHING, Touched
 from offchain.chain.news import Update
 from offchain.trust.explain import Explanation, explain, worth
@@ -93,6 +94,8 @@ class TrustedSet:
         self._accepted: dict[tuple[ProviderId, KindId], float] = {}
         self._served = False
         self._retreating = False
+        self._settled = True
+        """Whether nothing that was taken back is in doubt."""
         self._withheld: set[tuple[Kind, NodeId]] = set()
         """Nodes that were not trusted before a retreat, and would be only because of it."""
         self._content_deadline = FOREVER
@@ -212,7 +215,7 @@ class TrustedSet:
             self._withheld.clear()
             touched = EVERYTHING
         self._withheld |= update.withheld
-        self._retreating = update.retreat
+        self._settled, self._retreating = update.settled, update.retreat
         try:
             return self._take(touched, now, wanted)
         finally:
@@ -248,9 +251,13 @@ class TrustedSet:
         self._rebuild(self._clock(), block=False)
 
     def set_policy(self, policy: Policy) -> list[TrustChange]:
-        """Let the user see the same facts differently."""
+        """Let the user see the same facts differently. While they are in doubt nobody becomes trusted by that."""
         self.policy = policy
-        return self._rebuild(self._clock(), block=False)
+        self._retreating = not self._settled
+        try:
+            return self._rebuild(self._clock(), block=False)
+        finally:
+            self._retreating = False
 
     def advance(self) -> list[TrustChange]:
         """Let time pass: listings and verdicts end, proofs grow old. Call at `next_deadline`."""
@@ -371,18 +378,19 @@ class TrustedSet:
     def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> None:
         """The nodes that adopted facts and the head see alike: nearly all, so this loop is kept short."""
         by, of = ProviderId(0), KindId(0)
-        known, accepted = _NOBODY, NOT_TRUSTED
-        for node, listing in self.adopted.base().listings.items():
-            if listing is None or node in apart:
-                continue
-            origin = listing.origin
+        known, accepted, ends = dict[NodeId, float](), NOT_TRUSTED, False
+        base, whole = self.adopted.base().listings, math.floor(now)  # Two integers are compared sooner.
+        kept = [listing for node, listing in base.items() if node not in apart] if apart else base.values()
+        for listing in kept:
+            origin: Origin = listing.origin  # type: ignore[union-attr]  # Nothing is below the base: it hides nobody.
             if origin.provider != by or origin.kind != of:
                 by, of = origin.provider, origin.kind
                 accepted = self._provider_until(by, of, now)
-                known = by_id.get(of, _NOBODY)
-            until = min(listing.expires_at, accepted)
-            if now < until and known is not _NOBODY:
-                known[listing.node_id] = until
+                known = by_id.get(of, {}) if now < accepted else {}
+                ends = accepted < FOREVER
+            until: float = listing.expires_at  # type: ignore[union-attr]
+            if whole < until:
+                known[listing.node_id] = min(until, accepted) if ends else until  # type: ignore[union-attr]
         for node_id in self.policy.blocked_nodes:
             for known in by_id.values():
                 known.pop(node_id, None)

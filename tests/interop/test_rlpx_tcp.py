@@ -15,7 +15,7 @@ from offchain.rlpx.peer import Disconnected
 from offchain.whisper.envelope import mine
 from offchain.whisper.protocol import SHH, Acknowledged, EnvelopesReceived, ShhPeer, Status
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ client with the network taken out.
 import json
 from dataclasses import dataclass, field
 
+import msgspec
 from eth_abi import encode
 
 from offchain import rlp
 from offchain.chain import events
+from offchain.chain.answer import read_fast
 from offchain.chain.commitment import COMMITMENT_SLOT, Commitment, verdict_slot
 from offchain.chain.events import TOPICS, RawLog, plain_log
 from offchain.chain.rpc import Rpc, Unreachable
@@ -454,3 +456,20 @@ def altered(log, **changes):
     """The same log but for some fields."""
     values = {name: getattr(log, name) for name in log.__struct_fields__}
     return RawLog(**{**values, **changes})
+
+
+def packed(logs):
+    """Logs as the C reader gives them, through an endpoint's words; at least one."""
+    written = [
+        {
+            "address": "0x" + log.address.hex(),
+            "topics": ["0x" + log.payload[32 * at : 32 * at + 32].hex() for at in range(log.topic_count)],
+            "data": "0x" + log.payload[32 * log.topic_count :].hex(),
+            "blockNumber": hex(log.block),
+            "blockHash": "0x" + log.block_hash.hex(),
+            "transactionHash": "0x" + log.tx.hex(),
+            "logIndex": hex(log.index),
+        }
+        for log in logs
+    ]
+    return read_fast(msgspec.json.encode({"id": 1, "result": written})).result

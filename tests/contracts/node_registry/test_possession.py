@@ -125,6 +125,7 @@ def test_a_signature_with_high_s_is_refused(provider, node, agree, refused):
     twin = (ORDER - s) | (1 - recovery) * RECOVERY_BIT
 
     refused((node_id, deadline, r, (twin % 2**256).to_bytes(32, "big")))
+    refused((node_id, deadline, r, (ORDER // 2 + 1).to_bytes(32, "big")))  # high, and the compact form has room for it
 
 
 def test_any_flipped_bit_spoils_a_proof(registry, provider, admin, node, agree, expiry):

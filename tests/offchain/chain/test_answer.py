@@ -28,10 +28,15 @@ def body(result, **members):
     return json.dumps({"jsonrpc": "2.0", "id": 7, "result": result, **members}, separators=(",", ":")).encode()
 
 
+def plain(answer):
+    """An answer with its logs one by one; None if there is no answer."""
+    return None if answer is None else Answer(answer.id, answer.result and tuple(answer.result), answer.error)
+
+
 def outcome(reader, answer):
     """What a reader makes of an answer: the answer, or that it refused."""
     try:
-        return reader(answer)
+        return plain(reader(answer))
     except (msgspec.DecodeError, UnicodeDecodeError, EventError):
         return "refused"
 
@@ -69,7 +74,7 @@ def test_the_fast_reader_knows_what_endpoints_write(order):
         shuffled.append({key: log[key] for key in keys})
     text = body(shuffled) if order % 2 else b'{"result":' + body(shuffled)[33:-1] + b',"jsonrpc":"2.0","id":7}'
 
-    found = read_fast(text)
+    found = plain(read_fast(text))
 
     assert found is not None
     assert found == read(text)
@@ -128,6 +133,30 @@ def test_the_fast_reader_leaves_an_odd_envelope_to_the_general_one(text):
 
 
 @native
+def test_what_was_read_in_c_is_a_sequence_of_logs():
+    packed, logs_one_by_one = read_fast(body(logs())).result, read(body(logs())).result
+
+    assert len(packed) == len(logs_one_by_one)
+    assert (packed[0], packed[-1]) == (logs_one_by_one[0], logs_one_by_one[-1])
+    assert packed[1:3] == logs_one_by_one[1:3]
+    for at in (len(packed), -len(packed) - 1, 2**70):
+        with pytest.raises(IndexError):
+            packed[at]
+    with pytest.raises(TypeError):
+        packed["0"]
+    with pytest.raises(TypeError):
+        type(packed)()
+
+
+@native
+def test_many_large_logs_are_read_whole():
+    """More logs than there is room for at first, with data of all lengths around the sixteen digits read at once."""
+    many = [{**logs()[0], "data": "0x" + bytes(range(size)).hex()} for size in range(120)]
+
+    assert plain(read_fast(body(many))) == read(body(many))
+
+
+@native
 @settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=3), st.integers(0, 3)), max_size=3))
 def test_whatever_is_altered_both_readers_agree_or_the_fast_one_leaves_it(changes):
@@ -136,7 +165,7 @@ def test_whatever_is_altered_both_readers_agree_or_the_fast_one_leaves_it(change
         text[at % len(text) : at % len(text) + gone] = new
     text = bytes(text)
 
-    fast = read_fast(text)
+    fast = plain(read_fast(text))
 
     assert fast is None or fast == outcome(read, text)
 
@@ -149,6 +178,6 @@ def test_whatever_character_is_altered_both_readers_agree_or_the_fast_one_leaves
     text[at % len(text)] = new
     text = bytes(text)
 
-    fast = read_fast(text)
+    fast = plain(read_fast(text))
 
     assert fast is None or fast == outcome(read, text)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from offchain.chain import checkpoint as checkpoints
-from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven, Staged
 from offchain.chain.commitment import Commitment
 from offchain.chain.events import plain_log
-from offchain.chain.facts import Facts
+from offchain.chain.facts import Enr, Facts
 from offchain.chain.header import Header
 from offchain.chain.ledger import Block, Chunk, Ledger
 from offchain.errors import StorageError
@@ -82,11 +82,15 @@ def new_ledger():
     return Ledger(REGISTRY, [CURATOR], 1)
 
 
+def stage(chain, ledger, checkpoint, first, last):
+    """Take in final blocks as a chunk, without a proof."""
+    layer = ledger.add_chunk(Chunk(first, last, logs_of(chain, first, last)))
+    checkpoint.add_stage(layer, Staged(last, ledger.stage_commitment.word, header_of(chain.blocks[last])))
+
+
 def sync(chain, ledger, checkpoint, first, last, upto_head=()):
     """Take in final blocks as a chunk, have them proven, and put single blocks on top."""
-    chunk = Chunk(first, last, logs_of(chain, first, last))
-    ledger.add_chunk(chunk)
-    checkpoint.add_chunk(chunk, header_of(chain.blocks[last]))
+    stage(chain, ledger, checkpoint, first, last)
     _, absorbed = ledger.proven(last, last)
     proven = Proven(last, chain.blocks[last].hash, 1_234.5)
     checkpoint.prove(absorbed, header_of(chain.blocks[last]), ledger.base_commitment, proven)
@@ -108,10 +112,12 @@ def ask(path, query):
         return database.execute(query).fetchall()
 
 
-def fill(checkpoint, logs):
-    """Add chunks until there is no room."""
+def fill(checkpoint, draw):
+    """Add layers until there is no room."""
     for number in range(4, 400):
-        checkpoint.add_chunk(Chunk(number, number, logs))
+        layer = Facts()
+        layer.enrs = {draw.randbytes(20): Enr(1, draw.randbytes(300)) for _ in range(100)}
+        checkpoint.add_stage(layer, Staged(number, bytes(32)))
 
 
 def contents(facts):
@@ -133,7 +139,7 @@ def test_a_new_database_is_empty(path):
         saved = checkpoint.load()
 
     assert contents(saved.base) == contents(Facts())
-    assert (saved.base_header, saved.proven, saved.chunks, saved.blocks) == (None, None, [], [])
+    assert (saved.base_header, saved.proven, saved.staged, saved.blocks) == (None, None, None, [])
 
 
 def test_everything_proven_is_there_again(path, chain):
@@ -200,31 +206,80 @@ def test_what_is_pending_is_there_again(path, chain):
 
 
 def test_blocks_are_taken_back_together_with_whom_that_withholds_until_the_doubt_ends(path, chain):
-    ledger, doubt = new_ledger(), Doubt(5, [(MAILSERVER, node_id(1)), (MAILSERVER, node_id(2))])
+    ledger, doubt, names = (
+        new_ledger(),
+        Doubt(5, 7.5, b"policy"),
+        [(MAILSERVER, node_id(number)) for number in range(3)],
+    )
     with Checkpoint(path, IDENTITY) as checkpoint:
         sync(chain, ledger, checkpoint, 1, 3, upto_head=(4, 5))
         assert checkpoint.load().doubt is None
-        checkpoint.take_back(4, doubt)
+        checkpoint.take_back(4, doubt, names[:2])
+        checkpoint.keep_doubt(doubt, names)
 
     with Checkpoint(path, IDENTITY) as checkpoint:
         saved = checkpoint.load()
         assert [header for header, _ in saved.blocks] == [header_of(chain.blocks[4])]
-        assert saved.doubt == doubt
+        assert (saved.doubt, sorted(saved.withheld)) == (doubt, sorted(names))
         checkpoint.end_doubt()
 
     with Checkpoint(path, IDENTITY) as checkpoint:
-        assert checkpoint.load().doubt is None
-
-
-def test_chunks_that_were_not_proven_are_there_again(path, chain):
-    chunk = Chunk(1, 4, logs_of(chain, 1, 4))
-    with Checkpoint(path, IDENTITY) as checkpoint:
-        checkpoint.add_chunk(chunk, header_of(chain.blocks[4]))
         saved = checkpoint.load()
-        checkpoint.discard_pending()
+        assert (saved.doubt, saved.withheld) == (None, [])
 
-        assert (saved.chunks, saved.chunks_header) == ([chunk], header_of(chain.blocks[4]))
-        assert checkpoint.load().chunks == []
+
+def test_final_blocks_that_were_not_proven_are_there_again(path, chain):
+    ledger = new_ledger()
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 3)
+        stage(chain, ledger, checkpoint, 4, 4)
+        stage(chain, ledger, checkpoint, 5, 6)
+        saved = checkpoint.load()
+        again = new_ledger()
+        again.restore(saved.base, saved.base_header.number, saved.commitment)
+        again.restore_stage(saved.stage, saved.staged.block, Commitment.from_word(saved.staged.commitment))
+
+        assert saved.staged.header == header_of(chain.blocks[6])
+        assert (again.stage_block, again.stage_commitment) == (6, chain.blocks[6].commitment)
+        assert contents(again.stage) == contents(ledger.stage)
+        assert contents(again.base) == contents(ledger.base)
+        assert again.head.listing(node_id(2)[12:]) is None
+
+
+@pytest.mark.parametrize("how", ["discarded", "taken back", "a curator is gone"])
+def test_of_final_blocks_that_were_not_proven_nothing_stays_but_what_is(path, chain, how):
+    ledger, identity = new_ledger(), IDENTITY
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 3)
+        before = contents(checkpoint.load().base)
+        stage(chain, ledger, checkpoint, 4, 6)
+        if how == "discarded":
+            checkpoint.discard_pending()
+        elif how == "taken back":
+            checkpoint.take_back(3, Doubt(0))
+        else:
+            identity = Identity(CHAIN_ID, REGISTRY, 1)
+
+    with Checkpoint(path, identity) as checkpoint:
+        saved = checkpoint.load()
+
+    assert (saved.staged, contents(saved.stage)) == (None, contents(Facts()))
+    if how != "a curator is gone":
+        assert contents(saved.base) == before
+
+
+def test_small_layers_of_a_long_backfill_are_joined_but_never_with_what_is_proven(path, chain):
+    ledger = new_ledger()
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, ledger, checkpoint, 1, 3)
+        chain.drop(4)
+        for number in range(20):
+            block = chain.mine(nodes_added(1, node_ids(100 + number)))
+            stage(chain, ledger, checkpoint, block.number, block.number)
+        assert contents(checkpoint.load().stage) == contents(ledger.stage)
+
+    assert ask(path, "SELECT count(*) < 6 FROM layer WHERE last > 3") == [(1,)]
+    assert ask(path, "SELECT max(last) FROM layer WHERE last <= 3") == [(3,)]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +345,7 @@ def test_refuses_another_schema(path):
     Checkpoint(path, IDENTITY).close()
     alter(path, "PRAGMA user_version = 99")
 
-    with pytest.raises(StorageError, match="schema 99, expected 2"):
+    with pytest.raises(StorageError, match="schema 99, expected 3"):
         Checkpoint(path, IDENTITY)
 
 
@@ -353,6 +408,9 @@ def test_a_damaged_database_is_a_storage_error_or_holds_facts(path, chain, seed)
         "UPDATE layer SET entries = 'x'",
         "UPDATE pending SET logs = x'00'",
         "UPDATE pending SET logs = x'c1'",
+        "UPDATE pending SET header = x'00'",
+        "UPDATE meta SET value = x'00' WHERE key = 'stage'",
+        "DELETE FROM meta WHERE key = 'stage'",
         "UPDATE meta SET value = x'00' WHERE key = 'proven'",
         "UPDATE meta SET value = x'00' WHERE key = 'base'",
         "DELETE FROM meta WHERE key = 'commitment'",
@@ -361,8 +419,10 @@ def test_a_damaged_database_is_a_storage_error_or_holds_facts(path, chain, seed)
 )
 def test_rows_that_make_no_sense_are_a_storage_error(path, chain, damage):
     with Checkpoint(path, IDENTITY) as checkpoint:
-        sync(chain, new_ledger(), checkpoint, 1, 6)
-        checkpoint.add_chunk(Chunk(7, 7, ()))
+        ledger = new_ledger()
+        sync(chain, ledger, checkpoint, 1, 3)
+        stage(chain, ledger, checkpoint, 4, 5)
+        checkpoint.switch(5, [Block(header_of(chain.blocks[6]), logs_of(chain, 6, 6), (), Commitment())])
     alter(path, damage)
 
     with Checkpoint(path, IDENTITY) as checkpoint, pytest.raises(StorageError, match=r"delete it|cannot be used"):
@@ -377,7 +437,7 @@ def test_a_full_disk_is_a_clear_error_and_the_facts_stay(path, chain):
         checkpoint._db.execute(f"PRAGMA max_page_count = {pages}")
 
         with pytest.raises(StorageError, match="disk is full"):
-            fill(checkpoint, logs_of(chain, 4, 6))
+            fill(checkpoint, random.Random(1))
 
         after = checkpoint.load()
         assert contents(after.base) == contents(before.base)
@@ -391,9 +451,7 @@ class Crash(Exception):
 def test_dying_at_any_statement_of_any_step_leaves_the_state_before_it_or_after_it(tmp_path, chain):
     def steps(checkpoint, ledger, until=None):
         """The states after each step; stops after `until` of them."""
-        chunk = Chunk(1, 3, logs_of(chain, 1, 3))
-        ledger.add_chunk(chunk)
-        checkpoint.add_chunk(chunk, header_of(chain.blocks[3]))
+        stage(chain, ledger, checkpoint, 1, 3)
         yield
         _, absorbed = ledger.proven(3, 3)
         checkpoint.prove(absorbed, header_of(chain.blocks[3]), ledger.base_commitment, Proven(3, b"", 1.0))
@@ -412,7 +470,8 @@ def test_dying_at_any_statement_of_any_step_leaves_the_state_before_it_or_after_
     def state(path):
         with Checkpoint(path, IDENTITY) as checkpoint:
             saved = checkpoint.load()
-        return contents(saved.base), saved.base_header, saved.commitment, saved.proven, saved.chunks, saved.blocks
+        base, stage = contents(saved.base), contents(saved.stage)
+        return base, saved.base_header, saved.commitment, saved.proven, stage, saved.staged, saved.blocks
 
     allowed, clean = [], tmp_path / "clean"
     Checkpoint(clean, IDENTITY).close()
@@ -476,7 +535,8 @@ class CrashingDatabase:
 WRITER = """
     import sys
     from pathlib import Path
-    from offchain.chain.checkpoint import Checkpoint, Identity, Proven
+    from offchain.chain.checkpoint import Checkpoint, Identity, Proven, Staged
+    from offchain.chain.commitment import Commitment
     from offchain.chain.header import Header
     from offchain.chain.ledger import Chunk, Ledger
     from tests.support.chain import CHAIN_ID, CURATOR, REGISTRY, FakeChain, kind_created, nodes_added, nodes_removed
@@ -488,8 +548,8 @@ WRITER = """
     ledger = Ledger(REGISTRY, [CURATOR], 1)
     if saved.base_header is not None:
         ledger.restore(saved.base, saved.base_header.number, saved.commitment)
-    for chunk in saved.chunks:
-        ledger.add_chunk(chunk)
+    if saved.staged is not None:
+        ledger.restore_stage(saved.stage, saved.staged.block, Commitment.from_word(saved.staged.commitment))
     chain = FakeChain()
     chain.mine(kind_created(1, "mailserver"))
     chain.mine(provider_created(1))
@@ -502,9 +562,9 @@ WRITER = """
         number = ledger.stage_block + 1
         block = chain.blocks[number]
         chunk = Chunk(number, number, tuple(plain_log(log) for log in block.logs))
-        ledger.add_chunk(chunk)
+        layer = ledger.add_chunk(chunk)
         header = Header(number, block.hash, bytes(32), 0, bytes(32))
-        checkpoint.add_chunk(chunk, header)
+        checkpoint.add_stage(layer, Staged(number, ledger.stage_commitment.word, header))
         if number % 2:
             _, absorbed = ledger.proven(number, number)
             checkpoint.prove(absorbed, header, ledger.base_commitment, Proven(number, block.hash, 1.0))
@@ -545,8 +605,8 @@ def saved_is_consistent(path):
     if saved.base_header is not None:
         ledger.restore(saved.base, saved.base_header.number, saved.commitment)
         assert saved.proven.block == saved.base_header.number
-    for chunk in saved.chunks:
-        ledger.add_chunk(chunk)
+    if saved.staged is not None:
+        ledger.restore_stage(saved.stage, saved.staged.block, Commitment.from_word(saved.staged.commitment))
     assert ledger.commitment.version == sum(1 for _ in ledger.head.all_removals()) + _additions(ledger)
     return list(ledger.head.all_listings())
 

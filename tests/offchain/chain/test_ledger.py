@@ -2,12 +2,16 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from offchain.chain.commitment import Commitment, MissingEventError
 from offchain.chain.events import plain_log
 from offchain.chain.facts import FactsError
 from offchain.chain.header import RawHeader, parse_header
 from offchain.chain.ledger import EVERYTHING, NOTHING, Chunk, Ledger, LogsError, Touched
+from offchain.chain.native import native
+from offchain.errors import DecodeError
 from tests.support.chain import (
     CURATOR,
     OTHER_CURATOR,
@@ -19,6 +23,7 @@ from tests.support.chain import (
     nodes_added,
     nodes_removed,
     nodes_renewed,
+    packed,
     verdict_changed,
 )
 
@@ -222,3 +227,68 @@ def test_begins_where_a_database_ended(following):
 
     assert following.listed(ledger.adopted) == following.listed(ledger.head) == set(node_ids(1, 2))
     assert ledger.commitment == following.chain.head.commitment != Commitment()
+
+
+def checked(ledger, logs, first, last, commitment):
+    """What a check says of logs."""
+    try:
+        return ledger.check(logs, first, last, commitment)
+    except DecodeError as error:
+        return str(error)
+
+
+STORY = [
+    *([nodes_added(1, node_ids(number)), nodes_added(2, node_ids(50 + number))] for number in range(1, 4)),
+    [nodes_removed(1, node_ids(1)), verdict_changed(1, 2)],
+    [nodes_added(1, node_ids(1, 7, 8))],
+]
+altering = st.tuples(
+    st.integers(0, 9),
+    st.one_of(
+        st.builds(dict, block=st.integers(0, 12)),
+        st.builds(dict, index=st.integers(0, 3)),
+        st.builds(dict, address=st.sampled_from([REGISTRY, CURATOR, OTHER_CURATOR])),
+        st.builds(dict, topic_count=st.integers(1, 4)),
+    ),
+)
+
+
+@pytest.mark.skipif(native is None, reason="the C code is not built")
+@given(
+    st.lists(altering, max_size=2),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 400), st.integers(0, 255)), max_size=1),
+    st.permutations(range(9)) | st.just(list(range(9))),
+    st.integers(1, 9),
+    st.sampled_from([(4, 8), (4, 7), (3, 9), (5, 8)]),
+    st.integers(0, 1),
+)
+def test_logs_read_in_c_are_checked_as_any_others(changes, bytes_changed, order, count, blocks, version):
+    following = Following(*STORY)
+    ledger, logs = following.ledger, list(following.logs(4, 8))
+    before = following.chain.blocks[3].commitment
+    for at, change in changes:
+        logs[at % len(logs)] = msgspec.structs.replace(logs[at % len(logs)], **change)
+    for at, where, value in bytes_changed:
+        payload = bytearray(logs[at % len(logs)].payload)
+        payload[where % len(payload)] = value
+        logs[at % len(logs)] = msgspec.structs.replace(logs[at % len(logs)], payload=bytes(payload))
+    logs = [logs[at % len(logs)] for at in order[:count]]
+    before = before._replace(version=before.version + version)
+
+    assert following.chain.head.number == 8
+    assert checked(ledger, packed(logs), *blocks, before) == checked(ledger, logs, *blocks, before)
+
+
+@pytest.mark.skipif(native is None, reason="the C code is not built")
+def test_a_history_read_in_c_is_taken_in_as_any_other():
+    following = Following(*STORY)
+    logs = following.logs(1, 8)
+    one, other = Ledger(REGISTRY, [CURATOR], 1), Ledger(REGISTRY, [CURATOR], 1)
+    one.add_chunk(Chunk(1, 8, packed(logs)))
+    other.add_chunk(Chunk(1, 8, logs))
+
+    assert one.commitment == other.commitment == following.chain.head.commitment
+    assert list(one.stage.all_listings()) == list(other.stage.all_listings())
+    assert one.stage.all_verdicts() == other.stage.all_verdicts()
+    assert type(packed(logs)).check(packed(logs), b"short", 1, 8, 0, bytes(28)) is None
+    assert type(packed(logs)).check(packed(logs), REGISTRY + CURATOR, 1, 8, 0, bytes(27)) is None

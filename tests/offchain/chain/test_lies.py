@@ -1,10 +1,24 @@
 """Every lie is caught or harmless: the endpoint named and left, the set right, the service up."""
 
+import dataclasses
+import sqlite3
+from contextlib import closing
+
 import pytest
 
-from offchain.trust import Freshness
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity
+from offchain.trust import Freshness, OwnNode, Policy
 from offchain.types import MAILSERVER
-from tests.support.chain import node_id, node_ids, nodes_added, nodes_removed, verdict_changed
+from tests.support.chain import (
+    CHAIN_ID,
+    CURATOR,
+    REGISTRY,
+    node_id,
+    node_ids,
+    nodes_added,
+    nodes_removed,
+    verdict_changed,
+)
 from tests.support.lies import (
     HARMLESS,
     TELLING,
@@ -174,6 +188,117 @@ async def test_an_old_head_does_not_bring_back_a_removed_node(lie, tmp_path):
         for _ in range(100):
             await scene.breathe()
             assert not trusted.is_trusted(MAILSERVER, node_id(1))
+
+
+async def test_an_old_head_after_a_lie_does_not_bring_back_a_removed_node_though_nobody_else_answers(tmp_path):
+    scene = Scene(tmp_path, StaysAtAnOldBlock, honest=0, depth=8)
+    node = scene.nodes[0]
+    node.lying = False
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        node.old = scene.chain.copy()
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        await scene.settle(trusted)
+        node.tamper = lambda logs: logs[:-1]
+        scene.chain.mine(nodes_added(1, node_ids(7)))
+        await trusted.wait_for(lambda each: each.status()["lies"] > 0, 60.0)
+        node.tamper, node.lying = None, True
+        for _ in range(100):
+            await scene.breathe()
+            assert not trusted.is_trusted(MAILSERVER, node_id(1))
+
+    async with scene.open() as trusted:
+        for _ in range(50):
+            await scene.breathe()
+            assert not trusted.is_trusted(MAILSERVER, node_id(1))
+        node.lying = False
+        await scene.settle(trusted)
+        assert not trusted.trusted_set.withheld()
+
+
+@pytest.mark.parametrize("lost", ["a curator is gone", "a row is of another block"])
+async def test_when_what_was_pending_is_lost_nobody_is_trusted_until_the_head_is_proven(lost, tmp_path):
+    scene = Scene(tmp_path, honest=1, depth=8)
+    scene.policy = Policy(chosen=frozenset({1}))
+    scene.first_years()
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.chain.mine(nodes_removed(1, node_ids(1)))
+        scene.chain.pass_blocks(1)
+        await scene.settle(trusted)
+    scene.nodes[0].down = True
+    if lost == "a curator is gone":
+        scene.config = dataclasses.replace(scene.config, curators=())
+    else:
+        with closing(sqlite3.connect(scene.config.database)) as database, database:
+            database.execute("UPDATE pending SET logs = (SELECT logs FROM pending WHERE length(logs) > 9)")
+
+    for _ in range(2):
+        async with scene.open() as trusted:
+            for _ in range(20):
+                await scene.breathe()
+                assert scene.trusted(trusted) == set()
+            assert "taken back" in trusted.why(MAILSERVER, node_id(3))
+    scene.nodes[0].down = False
+    async with scene.open() as trusted:
+        await trusted.wait_for(lambda each: not each.trusted_set.withheld(), 60.0)
+        assert trusted.is_trusted(MAILSERVER, node_id(3))
+        assert not trusted.is_trusted(MAILSERVER, node_id(1))
+        scene.chain.pass_blocks(1)
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+
+
+async def test_a_younger_final_block_ends_a_doubt_that_reaches_to_a_height_that_never_was(tmp_path):
+    scene = Scene(tmp_path, honest=1)
+    scene.first_years()
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+    identity = Identity(CHAIN_ID, REGISTRY, 1, frozenset({CURATOR}))
+    with Checkpoint(scene.config.database, identity) as checkpoint:
+        doubt = Doubt(10**9, float(scene.clock()), scene.policy.digest())
+        checkpoint.keep_doubt(doubt, [(MAILSERVER, node_id(1))])
+
+    async with scene.open() as trusted:
+        scene.chain.pass_blocks(2)
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+        assert not trusted.is_trusted(MAILSERVER, node_id(1))
+        assert trusted.is_trusted(MAILSERVER, node_id(3))
+        scene.chain.pass_blocks(scene.chain.depth + 1)
+        await trusted.wait_for(lambda each: each.is_trusted(MAILSERVER, node_id(1)), 60.0)
+
+
+@pytest.mark.parametrize("at", ["once", "the next start"])
+async def test_another_policy_does_not_bring_back_what_was_removed_and_taken_back(at, tmp_path):
+    scene = Scene(tmp_path, honest=1, depth=8)
+    scene.first_years()
+    scene.chain.mine(nodes_added(2, node_ids(30, 31)))
+    scene.chain.pass_blocks(9)
+    after = Policy(curators=(CURATOR,), chosen=frozenset({2}), own=(OwnNode(MAILSERVER, node_id(99)),))
+
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+        scene.chain.mine(nodes_removed(2, node_ids(30)))
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+        scene.chain.drop(1)
+        await trusted.wait_for(lambda each: each.status()["head"] == scene.chain.head.number, 60.0)
+        if at == "once":
+            trusted.set_policy(after)
+            assert not trusted.is_trusted(MAILSERVER, node_id(30))
+            assert trusted.is_trusted(MAILSERVER, node_id(3)), "who was trusted before stays so"
+
+    scene.policy = after
+    async with scene.open() as trusted:
+        for _ in range(20):
+            await scene.breathe()
+            assert not trusted.is_trusted(MAILSERVER, node_id(30))
+            assert trusted.is_trusted(MAILSERVER, node_id(99))
+        scene.chain.mine()
+        await trusted.wait_for(lambda each: not each.trusted_set.withheld(), 60.0)
+        assert trusted.is_trusted(MAILSERVER, node_id(30)), "no block removes it any more"
+        assert trusted.is_trusted(MAILSERVER, node_id(3))
 
 
 @pytest.mark.parametrize("later", [2, 20], ids=["at the head", "final"])

@@ -282,7 +282,9 @@ class TrustMachine(RuleBasedStateMachine):
 
     @rule(policy=policies)
     def the_user_thinks_again(self, policy):
-        self.policy = policy
+        before, self.policy = self.found(), policy
+        if self.chain.head.number < self.doubt:
+            self.withheld |= self.expected() - before - {own.node_id for own in policy.own}
         self.trusted.set_policy(policy)
         assert self.found() == self.expected()
         self.run(self.until(self.not_settled))
