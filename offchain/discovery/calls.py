@@ -54,6 +54,7 @@ class Overloaded(ConnectionLost):
 MAX_CALLS = 16_384
 
 Request: TypeAlias = Ping | FindNode | TalkRequest | RegTopic | TopicQuery
+_TopicRequest: TypeAlias = RegTopic | TopicQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class Calls:
         call = self._calls.get(answer.request_id)
         if call is None or call.remote.address != address or call.remote.node_id != node_id:
             return None
-        if isinstance(call.request, RegTopic | TopicQuery):
+        if isinstance(call.request, _TopicRequest):
             if not _fits(call, answer):
                 return None
             whole: Answer | None = _collect_topic(call, answer)

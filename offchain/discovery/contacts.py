@@ -116,7 +116,9 @@ class Contacts:
             return
         self.table.update(enr, source)
         entry = self.table.get(enr.node_id)
-        if entry is None or not entry.live:
+        if entry is None and not self.table.has_room(enr, source, inbound=True):
+            self.table.add(enr, source, now, inbound=True)  # as a replacement: it is pinged if its turn comes
+        elif entry is None or not entry.live:
             self.queue_check(enr, inbound=True)
             self.run_checks(now)
 

@@ -21,6 +21,12 @@ MIN_SEEDS = 3
 MAX_LOOKUPS = 64
 """Lookups under way; what comes on top is Overloaded."""
 
+ABSENT_INTERVAL = 30.0
+"""Seconds after which a bootnode that did not answer is asked again by a node that has company without it."""
+
+PRESENT_INTERVAL = 300.0
+"""The same for one that did answer, if it is not in the table."""
+
 _OWN_NEIGHBOURHOOD = 4
 """Every so many walks go to our own id, so that our neighbours know us and we them; the others anywhere."""
 
@@ -41,6 +47,11 @@ class Explorer:
         self._requests = requests
         self._contacts = contacts
         self._bootnodes = [enr for enr in bootnodes if enr.node_id != local_id]
+        self._configured = list(self._bootnodes)
+        self._answered: dict[NodeId, float] = {}
+        """When each bootnode answered, unless it did not when it was asked last."""
+
+        self._next_round = 0.0
         self._rng = rng
         self._stats = stats
         self._lookups = 0
@@ -68,6 +79,8 @@ class Explorer:
             self._boot_pacer.hurry(now)
         if self._booting and now >= self._boot_pacer.due:
             self._seek_bootnodes(now)
+        elif self._in_company and now >= self._next_round:
+            self._seek_absent(now)
         if alone:
             self._in_company = False
         elif not self._in_company:
@@ -80,6 +93,8 @@ class Explorer:
         """When `handle_timeouts` is due; also after anything that puts the first node into the table."""
         due = self._boot_pacer.due if self._booting else float("inf")
         if self._in_company:
+            if self._configured and not self._booting:
+                due = self._next_round
             return due if self._walking else min(due, self._walk_pacer.due)
         return 0.0 if self._contacts.table else due
 
@@ -117,17 +132,22 @@ class Explorer:
         done: Callable[[Lookup, float], None],
         *,
         until: NodeId | None = None,
+        seeds: Sequence[Enr] = (),
     ) -> None:
-        """Look for the nodes closest to a target, or until a node is named. Overloaded if too many are under way."""
+        """Look for the nodes closest to a target, or until a node is named. Overloaded if too many are under way.
+
+        It begins with the seeds if there are any, else with the closest nodes of the table.
+        """
         if self._lookups >= MAX_LOOKUPS:
             raise Overloaded(f"{MAX_LOOKUPS} lookups are under way")
         self._lookups += 1
         self._stats["lookups"] += 1
-        table = self._contacts.table
-        seeds = [entry.enr for entry in table.closest(target)]
-        if len(seeds) < MIN_SEEDS:
-            seeds += [entry.enr for entry in table.closest(target, live_only=False)]
-            seeds += self._bootnodes
+        if not seeds:
+            table = self._contacts.table
+            seeds = [entry.enr for entry in table.closest(target)]
+            if len(seeds) < MIN_SEEDS:
+                seeds += [entry.enr for entry in table.closest(target, live_only=False)]
+                seeds += self._bootnodes
         _Search(self, Lookup(target, self._local_id, seeds, until=until), done).advance(now)
 
     def find(self, node_id: NodeId, now: float, done: Callable[[Enr | None, float], None]) -> None:
@@ -211,21 +231,53 @@ class Explorer:
 
     def _seek_bootnodes(self, now: float) -> None:
         self._boot_pacer.done(now, news=False)
-        for enr in self._bootnodes:
+        self._next_round = now + ABSENT_INTERVAL
+        self._ask_bootnodes(self._bootnodes, now, lost=False)
+
+    def _seek_absent(self, now: float) -> None:
+        """Ask bootnodes that we have lost: the network may be in two parts, each of which has company enough."""
+        self._next_round = now + ABSENT_INTERVAL
+        table = self._contacts.table
+        self._ask_bootnodes(
+            [
+                enr
+                for enr in self._configured
+                if not ((entry := table.get(enr.node_id)) and entry.live)
+                and now >= self._answered.get(enr.node_id, -PRESENT_INTERVAL) + PRESENT_INTERVAL
+            ],
+            now,
+            lost=True,
+        )
+
+    def _ask_bootnodes(self, bootnodes: Iterable[Enr], now: float, *, lost: bool) -> None:
+        for enr in bootnodes:
             if self._requests.remote(enr) is None:
                 continue
             try:
-                self._contacts.ping(enr, now, self._bootnode_heard(enr), retries=0)
+                self._contacts.ping(enr, now, self._bootnode_heard(enr, lost), retries=0)
             except Overloaded:
                 return  # they are due again soon
 
-    def _bootnode_heard(self, enr: Enr) -> Callable[[Pong | None, float], None]:
+    def _bootnode_heard(self, enr: Enr, lost: bool) -> Callable[[Pong | None, float], None]:
         def heard(pong: Pong | None, then: float) -> None:
-            if pong is not None:
-                self._booting = False
-                self._contacts.answered(enr, then)
+            if pong is None:
+                self._answered.pop(enr.node_id, None)
+                return
+            returned = lost and enr.node_id not in self._answered
+            self._booting = False
+            self._answered[enr.node_id] = then
+            self._contacts.answered(enr, then)
+            if returned:
+                self._join_by(enr, then)
 
         return heard
+
+    def _join_by(self, enr: Enr, now: float) -> None:
+        """Find our neighbours among those whom a bootnode knows, which may be none of those whom we know."""
+        try:
+            self.lookup(self._local_id, now, lambda lookup, then: None, seeds=(enr,))
+        except Overloaded:
+            del self._answered[enr.node_id]  # it returns once more when it is asked next
 
     def _walk(self, now: float) -> None:
         self._walking = True

@@ -14,7 +14,6 @@ next deadline out. No socket, no clock: `service` gives it both. It is made of
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -24,6 +23,7 @@ from offchain.discovery import message as messages
 from offchain.discovery.access import Access
 from offchain.discovery.address import UdpAddress, families, ip_of, may_name
 from offchain.discovery.batch import batches
+from offchain.discovery.calls import Request
 from offchain.discovery.contacts import Contacts, NodeVerified
 from offchain.discovery.endpoint import OwnAddress
 from offchain.discovery.explore import Explorer
@@ -199,7 +199,7 @@ class Node:
             self.counts["dropped_message"] += 1
             logger.debug("%s sent no message: %s", short(received.node_id), error)
             return
-        if isinstance(message, Ping | FindNode | TalkRequest | RegTopic | TopicQuery):
+        if isinstance(message, Request):
             self._on_request(received, message, now)
         elif not self.requests.calls.receive(received.node_id, source, message, now):
             self.counts["dropped_unasked"] += 1
@@ -230,14 +230,17 @@ class Node:
         """When `handle_timeouts` is due."""
         if not self._running:
             return float("inf")
-        return min(
-            min([own.next_deadline() for own in self._own_addresses.values()], default=math.inf),
+        due = min(
             self.requests.calls.next_deadline(),
-            float("inf") if self._wire.idle else self._next_sweep,
             self.contacts.table.next_check(),
             self.explorer.next_deadline(),
             self.directory.next_deadline(),
         )
+        if not self._wire.idle:
+            due = min(due, self._next_sweep)
+        for own in self._own_addresses.values():
+            due = min(due, own.next_deadline())
+        return due
 
     def sizes(self) -> dict[str, int]:
         """How much is held: each of these is bounded."""
@@ -251,9 +254,7 @@ class Node:
 
     # Answers
 
-    def _on_request(
-        self, received: Received, request: Ping | FindNode | TalkRequest | RegTopic | TopicQuery, now: float
-    ) -> None:
+    def _on_request(self, received: Received, request: Request, now: float) -> None:
         source = received.address
         if not self._limiter.request(source, now):
             self.counts["dropped_requests"] += 1

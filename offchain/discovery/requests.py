@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from functools import lru_cache
+from functools import cache
 from random import Random
 
 from offchain.discovery import message as messages
@@ -33,18 +33,36 @@ MAX_TALK_REQUEST = MAX_FIRST_MESSAGE_SIZE - 24
 """Bytes of the longest TALKREQ payload and protocol name together: it may have to go into a handshake packet."""
 
 
+class _Remotes:
+    """How to reach the nodes of records, by the records' bytes: worked out once for each of the last 2,048."""
+
+    capacity = 2_048
+
+    def __init__(self, ipv4: bool, ipv6: bool, lan: bool) -> None:
+        self._known: dict[bytes, Remote | None] = {}
+        self._ipv4 = ipv4
+        self._ipv6 = ipv6
+        self._lan = lan
+
+    def of(self, enr: Enr) -> Remote | None:
+        known = self._known
+        try:
+            return known[enr.raw]
+        except KeyError:
+            address = udp_address(enr, ipv4=self._ipv4, ipv6=self._ipv6, lan=self._lan)
+            remote = known[enr.raw] = None if address is None else Remote(enr.node_id, enr.public, address)
+            if len(known) > self.capacity:
+                del known[next(iter(known))]
+            return remote
+
+
+_remotes = cache(_Remotes)
+"""One for all nodes of the process with the same ways to reach others."""
+
+
 def remember(count: int) -> None:
-    """Keep so many addresses of records: for a process that is many nodes, as a simulation is."""
-    global _remote  # noqa: PLW0603
-    _remote = lru_cache(maxsize=count)(_remote_of)
-
-
-def _remote_of(enr: Enr, ipv4: bool, ipv6: bool, lan: bool) -> Remote | None:
-    address = udp_address(enr, ipv4=ipv4, ipv6=ipv6, lan=lan)
-    return None if address is None else Remote(enr.node_id, enr.public, address)
-
-
-_remote = lru_cache(maxsize=2_048)(_remote_of)
+    """Keep so many of them: for a process that is many nodes, as a simulation is."""
+    _Remotes.capacity = count
 
 
 class Requests:
@@ -66,16 +84,15 @@ class Requests:
         self._wire = wire
         self._stats = stats
         self._lan = lan
-        self._ipv4 = 4 in families
-        self._ipv6 = 6 in families
+        self._remotes = _remotes(4 in families, 6 in families, lan)
         self._access = access
 
     def remote(self, enr: Enr) -> Remote | None:
         """How to reach the node of a record; None if it names no address that we use, or we don't deal with it."""
-        remote = _remote(enr, self._ipv4, self._ipv6, self._lan)
-        if remote is None or not self._access.permits(enr.node_id, remote.address[0]):
-            return None
-        return remote
+        remote = self._remotes.of(enr)
+        if remote is None or self._access.is_open or self._access.permits(enr.node_id, remote.address[0]):
+            return remote
+        return None
 
     def needed_remote(self, enr: Enr) -> Remote:
         """The same; ValueError if there is none."""

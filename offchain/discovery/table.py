@@ -79,7 +79,7 @@ class Entry:
 @dataclass(slots=True)
 class _Bucket:
     entries: list[Entry] = field(default_factory=list)
-    replacements: list[Entry] = field(default_factory=list)
+    replacements: dict[NodeId, Entry] = field(default_factory=dict)
     """Newest last; the oldest goes when there are too many."""
 
     subnets: Counter[bytes] = field(default_factory=Counter)
@@ -140,7 +140,7 @@ class Table:
     def replacements(self, distance: int) -> list[Entry]:
         """Who waits for a place at this log distance, newest last."""
         bucket = self._buckets.get(distance)
-        return list(bucket.replacements) if bucket else []
+        return list(bucket.replacements.values()) if bucket else []
 
     def at_distances(self, distances: Iterable[int]) -> list[Entry]:
         """The live nodes at these log distances from us, those of each in random order."""
@@ -192,6 +192,11 @@ class Table:
             return True
         self._keep_as_replacement(bucket, entry)
         return False
+
+    def has_room(self, enr: Enr, address: UdpAddress, *, inbound: bool) -> bool:
+        """Whether `add` would take in a node that is not there, rather than make it a replacement."""
+        bucket = self._buckets.get(log_distance(self._local_id, enr.node_id))
+        return bucket is None or self._admits(bucket, Entry(enr, address, inbound))
 
     def update(self, enr: Enr, address: UdpAddress) -> bool:
         """A node of the table has this record. Whether it was newer; at another address, the node is checked anew."""
@@ -247,11 +252,10 @@ class Table:
             return
         bucket = self._bucket_of(node_id)
         self._remove(bucket, entry)
-        candidates = list(bucket.replacements)
+        candidates = list(bucket.replacements.values())
         self._rng.shuffle(candidates)
         for candidate in candidates:
             if self._admits(bucket, candidate):
-                bucket.replacements.remove(candidate)
                 candidate.live, candidate.checks, candidate.checking = False, 0, False
                 self._insert(bucket, candidate)
                 return
@@ -261,6 +265,8 @@ class Table:
     def start_checks(self, now: float, room: int) -> list[Entry]:
         """The nodes to ping now, at most `room`; each is `checking` until `succeeded` or `failed` is called."""
         classes = self._by_class()
+        if not classes.new and now < self._next_fast and now < self._next_slow:
+            return []
         due = [entry for entry in classes.new if not entry.checking][: max(room, 0)]
         for slow in (False, True):
             if now < (self._next_slow if slow else self._next_fast):
@@ -320,7 +326,7 @@ class Table:
 
     def _insert(self, bucket: _Bucket, entry: Entry) -> None:
         bucket.entries.append(entry)
-        bucket.replacements = [other for other in bucket.replacements if other.node_id != entry.node_id]
+        bucket.replacements.pop(entry.node_id, None)
         self._by_id[entry.node_id] = entry
         self._classes = None
         self.changes += 1
@@ -338,18 +344,19 @@ class Table:
             _take_one(self._subnets, table_subnet(entry.address[0]))
 
     def _keep_as_replacement(self, bucket: _Bucket, entry: Entry) -> None:
-        for other in bucket.replacements:
-            if other.node_id == entry.node_id:
-                if other.enr.seq > entry.enr.seq:
-                    entry.enr, entry.address = other.enr, other.address
-                entry.inbound = entry.inbound and other.inbound
-        bucket.replacements = [other for other in bucket.replacements if other.node_id != entry.node_id]
-        if self._limited(entry):
+        known = bucket.replacements.pop(entry.enr.node_id, None)
+        if known is not None:
+            if known.enr.seq > entry.enr.seq:
+                entry.enr, entry.address = known.enr, known.address
+            entry.inbound = entry.inbound and known.inbound
+        if (known is None or known.address != entry.address) and self._limited(entry):
             subnet = bucket_subnet(entry.address[0])
-            same = [other for other in bucket.replacements if bucket_subnet(other.address[0]) == subnet]
-            if len(same) >= MAX_PER_BUCKET_SUBNET:
+            same = sum([bucket_subnet(other.address[0]) == subnet for other in bucket.replacements.values()])
+            if same >= MAX_PER_BUCKET_SUBNET:
                 return
-        bucket.replacements = [*bucket.replacements, entry][-MAX_REPLACEMENTS:]
+        bucket.replacements[entry.enr.node_id] = entry
+        if len(bucket.replacements) > MAX_REPLACEMENTS:
+            del bucket.replacements[next(iter(bucket.replacements))]
 
 
 def _take_one(counter: Counter[bytes], key: bytes) -> None:

@@ -10,6 +10,7 @@ everybody is asked anew.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -100,6 +101,9 @@ class Advertiser:
         self._lifetime = lifetime
         self._registrars = registrars
         self._registrations: dict[NodeId, Registration] = {}
+        self._in_bucket: Counter[int] = Counter()
+        """Registrations by the number of the bucket."""
+
         self._asking = 0
         self._seen_changes = -1
         self._was_full = False
@@ -126,22 +130,25 @@ class Advertiser:
         if self._must_wait():
             return []
         self._seen_changes = self.table.changes
-        self._due = None
         asks: list[Ask] = []
-        mine: dict[int, list[Registration]] = {}
-        for node_id, registration in list(self._registrations.items()):
-            if registration.state is State.ACTIVE and registration.expires <= now:
-                del self._registrations[node_id]
-                continue
-            mine.setdefault(registration.bucket, []).append(registration)
-            if registration.state is State.WAITING and registration.due <= now and self._asking < MAX_ASKING:
-                asks.append(self._ask(registration))
+        ending: dict[int, list[Registration]] = {}
+        if self.next_deadline() <= now:
+            self._due = None
+            for node_id, registration in list(self._registrations.items()):
+                if registration.due > now or registration.state is State.ASKING:
+                    continue
+                if registration.state is State.WAITING:
+                    if self._asking < MAX_ASKING:
+                        asks.append(self._ask(registration))
+                elif registration.expires <= now:
+                    self._forget(node_id)
+                else:
+                    ending.setdefault(registration.bucket, []).append(registration)
         for number in BUCKETS:
             if self._asking >= MAX_ASKING:
                 break
-            if number in mine or self.table.size(number):
-                asks += self._fill(number, mine.get(number, []), now)
-        self._due = None
+            if number in ending or self._in_bucket[number] < min(self._registrars, self.table.size(number)):
+                asks += self._fill(number, ending.get(number, []), now)
         self._was_full = self._asking >= MAX_ASKING
         self._look_at = 0.0 if self._was_full else min(self.next_deadline(), now + LOOK_INTERVAL)
         return asks
@@ -221,22 +228,22 @@ class Advertiser:
         registration.due = due
         self._comes_due(registration)
 
-    def _fill(self, number: int, mine: list[Registration], now: float) -> list[Ask]:
+    def _fill(self, number: int, ending: list[Registration], now: float) -> list[Ask]:
         """Ask others in a bucket, if it wants registrars; if there are none, ask those again whose time runs out."""
-        ending = [each for each in mine if each.state is State.ACTIVE and each.due <= now]
-        missing = self._registrars - (len(mine) - len(ending))
+        missing = self._registrars - (self._in_bucket[number] - len(ending))
         if missing <= 0:
             for each in ending:
                 each.due = each.expires
             return []
         asks: list[Ask] = []
-        for enr in self.table.members(number):
+        for enr in self.table.members(number, self._registrations):
             if len(asks) >= missing or self._asking >= MAX_ASKING:
                 break
-            if enr.node_id in self._registrations or self._exclusions.holds(enr.node_id, now):
+            if self._exclusions.holds(enr.node_id, now):
                 continue
             registration = Registration(enr, number, State.ASKING, now)
             self._registrations[enr.node_id] = registration
+            self._in_bucket[number] += 1
             asks.append(self._ask(registration))
         for registration in ending:
             if self._asking >= MAX_ASKING:
@@ -257,8 +264,11 @@ class Advertiser:
         self._asking += 1
         return Ask(registration.enr, registration.ticket)
 
+    def _forget(self, node_id: NodeId) -> None:
+        self._in_bucket[self._registrations.pop(node_id).bucket] -= 1
+
     def _drop(self, node_id: NodeId, now: float) -> None:
-        self._look_at, self._due = now, None
-        del self._registrations[node_id]
+        self._look_at = now
+        self._forget(node_id)
         self.table.remove(node_id)
         self._exclusions.add(node_id, now)

@@ -31,7 +31,7 @@ MAX_ADVERTISERS = 4_096
 """Pairs of a topic and an advertiser that are remembered; the oldest is forgotten."""
 
 SYNC_INTERVAL = 10.0
-"""How often service tables are filled from a routing table that did not change: a node left alone may be due again."""
+"""So far apart at least are service tables filled from a routing table that did not change, for who was left alone."""
 
 
 class Directory:
@@ -66,7 +66,10 @@ class Directory:
         self._wanted: dict[Topic, _Wanted] = {}
         self._found: OrderedDict[tuple[Topic, NodeId], None] = OrderedDict()
         self._seen_changes = -1
-        self._next_sync = 0.0
+        self._synced = float("-inf")
+        self._addressed: tuple[Enr, bool] | None = None
+        """The own record, and whether it names an address."""
+
         self._stopped = False
 
     # What the node wants
@@ -117,9 +120,10 @@ class Directory:
     def handle_timeouts(self, now: float) -> None:
         """Ask registrars, begin searches: what is due."""
         if self.advertisers and self._has_address():
-            if self._contacts.table.changes != self._seen_changes or (self._exclusions and now >= self._next_sync):
+            if self._contacts.table.changes != self._seen_changes or now >= self._next_sync():
                 self._seen_changes = self._contacts.table.changes
-                self._next_sync = now + SYNC_INTERVAL
+                self._synced = now
+                self._exclusions.pass_by(now)
                 for advertiser in self.advertisers.values():
                     self._fill(advertiser.table, now)
                     self._advance(advertiser, now)
@@ -141,8 +145,7 @@ class Directory:
                 return 0.0
             for advertiser in self.advertisers.values():
                 due = min(due, advertiser.next_deadline())
-            if self._exclusions:
-                due = min(due, self._next_sync)
+            due = min(due, self._next_sync())
         return due
 
     # Answers
@@ -293,8 +296,15 @@ class Directory:
 
     # Inside
 
+    def _next_sync(self) -> float:
+        """When service tables are filled anew though the routing table is as it was."""
+        return max(self._exclusions.next_end, self._synced + SYNC_INTERVAL)
+
     def _has_address(self) -> bool:
-        return self._requests.remote(self._own_record()) is not None
+        record = self._own_record()
+        if self._addressed is None or self._addressed[0] is not record:
+            self._addressed = record, self._requests.remote(record) is not None
+        return self._addressed[1]
 
     def _service_table(self, topic: Topic) -> ServiceTable:
         return ServiceTable(topic, self._local_id, self._exclusions, self._rng, lan=self._lan)

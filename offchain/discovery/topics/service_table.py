@@ -9,7 +9,7 @@ subnet for each place in it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -43,6 +43,8 @@ class Exclusions:
 
     def __init__(self) -> None:
         self._nodes: OrderedDict[NodeId, _Exclusion] = OrderedDict()
+        self.next_end = float("inf")
+        """When the first of them has been left alone for long enough: at most so late."""
 
     def add(self, node_id: NodeId, now: float) -> None:
         """The node failed."""
@@ -50,6 +52,7 @@ class Exclusions:
         times = 1 if known is None else known.times + 1
         wait = min(self.FIRST * 2 ** min(times - 1, 8), self.LONGEST)
         self._nodes[node_id] = _Exclusion(now + wait, times)
+        self.next_end = min(self.next_end, now + wait)
         if len(self._nodes) > self.CAPACITY:
             self._nodes.popitem(last=False)
 
@@ -61,6 +64,10 @@ class Exclusions:
         """Whether to leave the node alone."""
         known = self._nodes.get(node_id)
         return known is not None and now < known.until
+
+    def pass_by(self, now: float) -> None:
+        """Those that have been left alone until now are done with: `next_end` is of others."""
+        self.next_end = min((each.until for each in self._nodes.values() if each.until > now), default=float("inf"))
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -126,9 +133,9 @@ class ServiceTable:
         """Take a node out."""
         self._buckets.get(self.bucket_of(node_id), {}).pop(node_id, None)
 
-    def members(self, number: int) -> list[Enr]:
-        """The nodes of a bucket, in random order."""
-        members = [enr for enr, _ in self._buckets.get(number, {}).values()]
+    def members(self, number: int, but: Container[NodeId] = ()) -> list[Enr]:
+        """The nodes of a bucket, but these, in random order."""
+        members = [enr for node_id, (enr, _) in self._buckets.get(number, {}).items() if node_id not in but]
         self._rng.shuffle(members)
         return members
 

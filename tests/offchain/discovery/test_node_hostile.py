@@ -193,6 +193,21 @@ def test_asking_inbound_contacts_does_not_make_room_for_more_of_them(network):
     assert Counter(log_distance(victim.id, entry.node_id) for entry in victim.contacts.table)[256] == 8
 
 
+def test_who_contacts_us_and_finds_no_room_in_the_table_is_not_pinged_back(network):
+    victim = node(network, 1, limits=NO_LIMITS)
+    peers = [Scripted(network, number, naming()) for number in numbers_at(victim.id, 256, 12)]
+    for peer in peers[:8]:
+        peer.send(victim, Ping(RID, 1))
+    network.run(1.0)
+    for peer in peers[8:]:
+        peer.send(victim, Ping(RID, 1))
+    network.run(1.0)
+
+    assert all(any(isinstance(message, Ping) for message in peer.asked) for peer in peers[:8])
+    assert all([type(message) for message in peer.asked] == [Pong] for peer in peers[8:])
+    assert [entry.enr for entry in victim.contacts.table.replacements(256)] == [peer.enr for peer in peers[8:]]
+
+
 def test_a_node_that_goes_is_dropped_and_no_longer_handed_on(network):
     boot = node(network, 1)
     gone = node(network, 2, boot=(boot,))

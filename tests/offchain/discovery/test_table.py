@@ -54,6 +54,17 @@ def test_a_bucket_takes_sixteen_and_ten_replacements(table):
     assert [entry.enr for entry in table.replacements(256)] == enrs[-MAX_REPLACEMENTS:]
 
 
+def test_there_is_room_as_long_as_a_node_would_be_taken_in(table):
+    enrs = far(20)
+    for number, enr in enumerate(enrs):
+        inbound = number < MAX_INBOUND + 2
+        had_room = table.has_room(enr, ("127.0.0.1", 9000), inbound=inbound)
+        assert put(table, enr, inbound=inbound) == had_room
+
+    assert len(table) == BUCKET_SIZE
+    assert table.has_room(far(1, 255)[0], ("127.0.0.1", 9000), inbound=True)
+
+
 def test_we_are_not_in_our_own_table(table):
     assert not put(table, record(0))
 

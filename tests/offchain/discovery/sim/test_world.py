@@ -96,3 +96,58 @@ def test_the_way_through_a_nat_closes_when_nothing_was_sent_for_long():
     world.run(world.now + 10.0)
 
     assert hidden.received == before
+
+
+def two_halves(world, count):
+    """So many nodes, each of which knows the first of either half, as bootnodes."""
+    boot = [world.join(), world.join()]
+    boot += [world.join([host.node for host in boot]) for _ in range(count - 2)]
+    return [host for host in boot if not host.number & 1], [host for host in boot if host.number & 1]
+
+
+@pytest.mark.parametrize("healed", [10.0, 900.0])
+def test_two_halves_that_never_met_find_each_other_within_a_minute_of_healing_by_their_bootnodes(healed):
+    world = World(Links(splits=(Split(0.0, healed),)), 1)
+    even, odd = two_halves(world, 20)
+
+    world.run(healed)
+    met = [knows(one, other) for one in even for other in odd]
+    world.run(healed + 60.0)
+
+    assert not any(met)
+    assert all(any(knows(one, other) for other in odd) for one in even)
+    assert all(any(knows(one, other) for other in even) for one in odd)
+
+
+def test_two_halves_that_lost_each_other_find_each_other_again_within_a_minute_of_healing():
+    begin, healed = 60.0, 2_000.0
+    world = World(Links(splits=(Split(begin, healed),)), 1)
+    even, odd = two_halves(world, 16)
+
+    world.run(begin)
+    met = [knows(one, other) for one in even for other in odd]
+    world.run(healed)
+    lost = not any(knows(one, other) for one in even for other in odd)
+    world.run(healed + 60.0)
+
+    assert all(met)
+    assert lost
+    assert all(any(knows(one, other) for other in odd) for one in even[1:])
+    assert all(any(knows(one, other) for other in even) for one in odd[1:])
+
+
+def test_a_bootnode_that_does_not_answer_is_asked_twice_a_minute_and_one_in_the_table_not_at_all():
+    world = World(Links(), 1)
+    gone, there = world.join(), world.join()
+    gone.node.stop(world.now)
+    others = [world.join([there.node]) for _ in range(3)]
+    world.run(10.0)
+    node = world.join([gone.node, there.node])
+    world.run(20.0)
+    asked = gone.received
+
+    world.run(620.0)
+
+    assert all(knows(node, other) for other in (there, *others))
+    assert gone.received - asked == 2 * 20  # a knock and a proof, as the packet layer of the stopped node answers
+    assert node.node.sizes()["sessions"] == 4

@@ -116,6 +116,18 @@ def test_a_node_that_failed_is_left_alone_for_twice_as_long_each_time(table, exc
     assert not exclusions.holds(node_id, 200.0 + 3_601)
 
 
+def test_the_next_end_is_of_the_first_who_is_still_left_alone(exclusions):
+    assert exclusions.next_end == float("inf")
+    exclusions.add(key(2).public.node_id, 0.0)
+    exclusions.add(key(3).public.node_id, 10.0)
+    assert exclusions.next_end == 30.0
+
+    exclusions.pass_by(30.0)
+    assert exclusions.next_end == 40.0
+    exclusions.pass_by(40.0)
+    assert exclusions.next_end == float("inf")
+
+
 def test_what_is_remembered_of_failures_is_bounded(exclusions):
     for number in range(3_000):
         exclusions.add(NodeId(number.to_bytes(32, "big")), 0.0)
