@@ -121,7 +121,7 @@ ARCHIVE := $(BIN)/python bench/archive.py --envelopes 10000000 --seconds 10 --ca
 
 archive: setup ## Ingest and queries of 10 million envelopes, in LMDB and in PostgreSQL; builds them first: 20 minutes, 20 GB
 	$(ARCHIVE) $(ARGS)
-	$(ARCHIVE) --postgres $(ARGS)
+	$(ARCHIVE) --postgres --warm-up 30 $(ARGS)
 
 CHAOS_MINUTES ?= 5
 
