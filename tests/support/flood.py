@@ -5,7 +5,8 @@
 The node is `waypost node run` in a process of its own. The packets come from sockets bound to addresses all over
 127.0.0.0/8, a fresh set every so often: random bytes, first packets of strangers, handshakes and WHOAREYOU that nobody
 asked for, and some of these with bits changed or ends cut off. Between them a friend who has a session pings, and must
-be answered each time, which also paces the flood by what the node takes; and newcomers knock until they are let in.
+be answered each time, which also paces the flood by what the node takes; it keeps within the rate that a node grants to
+an address, as peers do. Newcomers knock until they are let in.
 Ends with 1 if memory grew, a friend or newcomer was not served, or something longer than a WHOAREYOU came back.
 """
 
@@ -37,8 +38,11 @@ SOURCES = 200
 TURNOVER = 20_000
 """Packets until all sources are others."""
 
-BREATH = 100
+BREATH = 200
 """Packets between two PINGs."""
+
+PING_INTERVAL = 1 / 160
+"""Seconds from one PING to the next, at least: a node answers 200 requests a second to an address (`Limits`)."""
 
 NEWCOMERS = 20
 """Friends that make a session in the midst of it."""
@@ -162,12 +166,14 @@ def flood(count: int, seed: int) -> dict[str, object]:
         sources = Sources(rng)
         newcomers = Newcomers(node, stack)
         start, slowest, warm = time.monotonic(), 0.0, 0
+        asked = start
         begin = memory().rss
         for sent in range(0, count, BREATH):
             if sent % TURNOVER == 0:
                 sources.change()
             for _ in range(BREATH):
                 sources.send(packet(rng, node), running.address)
+            time.sleep(max(0.0, asked + PING_INTERVAL - time.monotonic()))
             asked = time.monotonic()
             friend.ask(friend.ping())  # Silence, an error, if it is not answered
             slowest = max(slowest, time.monotonic() - asked)
