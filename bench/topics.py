@@ -49,7 +49,7 @@ def main() -> None:
 def measured(name: str, admission: Admission, rng: Random) -> dict[str, Figure]:
     """The figures under one strategy."""
     node = Node(PrivateKey(rng.randbytes(32)), DiscoveryConfig(), rng, admission=admission)
-    node.start("9.9.9.9", 9_999, 0.0)
+    node.start(["9.9.9.9"], 9_999, 0.0)
     for enr, address in strangers(TABLE, rng):
         node.contacts.table.add(enr, address, 0.0, live=True)
     topics = [Topic(rng.randbytes(32)) for _ in range(TOPICS)]
