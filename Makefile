@@ -73,7 +73,7 @@ lint: setup ## ruff
 	ruff check .
 	ruff format --check .
 
-types: setup ## mypy --strict
+types: setup ## mypy --strict, of the benchmarks too
 	mypy
 
 .PHONY: slither prove coverage

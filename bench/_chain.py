@@ -57,7 +57,7 @@ class Anvil:
         receipt = self.receipt(contract.constructor(*arguments).transact({"from": sender, "gas": 10_000_000}))
         address = receipt["contractAddress"]
         assert address is not None
-        return self.web3.eth.contract(address, abi=abi), receipt["blockNumber"]  # type: ignore[call-overload]
+        return self.web3.eth.contract(address, abi=abi), receipt["blockNumber"]
 
     def receipt(self, transaction: Any) -> Any:
         """The receipt of a transaction that must succeed."""

@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench._bulk import DAY, FORMAT, NOW, Senders, fill, kept, made_beside, warm
 from bench._report import Figure, report
 from offchain.mailserver.archive import Archive, Query
+from offchain.mailserver.archive.base import BLOOM_SIZE
 from offchain.mailserver.archive.lmdb import LmdbArchive
-from offchain.mailserver.archive.topics import BLOOM_SIZE
 
 DATABASE_ASKERS = 4
 """Threads that ask an archive in another process; one in ours is asked by one."""
@@ -55,7 +55,8 @@ def measure(archive: Archive, queries: list[Query], seconds: float) -> tuple[flo
     end = begin + seconds
 
     def ask(first: int) -> tuple[list[float], int]:
-        times, results = [], 0
+        times: list[float] = []
+        results = 0
         while (begun := time.perf_counter()) < end:
             results += len(archive.query(queries[(first + len(times)) % len(queries)]).envelopes)
             times.append(time.perf_counter() - begun)
@@ -147,7 +148,7 @@ def draw(rng: random.Random, senders: Senders, topics: int, by_bloom: bool) -> l
         upper = NOW - rng.randrange(DAY)
         wanted = tuple(senders.topic() for _ in range(topics))
         chosen = {"bloom": bloom_of(wanted)} if by_bloom else {"topics": wanted}
-        queries.append(Query(upper - DAY, upper, limit=100, **chosen))  # type: ignore[arg-type]
+        queries.append(Query(upper - DAY, upper, limit=100, **chosen))
     return queries
 
 

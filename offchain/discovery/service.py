@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from ipaddress import ip_address
 from random import Random, SystemRandom
 from types import TracebackType
@@ -176,7 +176,7 @@ class Discovery:
         self._pump()
         return await future
 
-    async def candidates(self, kind: Kind) -> AsyncIterator[Enr]:
+    async def candidates(self, kind: Kind) -> AsyncGenerator[Enr, None]:
         """Records of nodes that serve a kind and answered us; a node again only when its record is newer.
 
         Found by asking registrars for the topic of the kind, and by walking about and reading records.
