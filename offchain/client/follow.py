@@ -76,7 +76,7 @@ class Follow:
 
     def take(self, envelope: Envelope) -> bool:
         """Whether an envelope of the reading comes for the first time."""
-        key = envelope.sent.to_bytes(4, "big") + envelope.hash
+        key = envelope.position
         if self._cursor is None or key > self._cursor:
             self._cursor = key
         if envelope.hash in self._seen:

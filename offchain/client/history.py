@@ -362,7 +362,7 @@ class HistoryMachine:
             if complaint is not None:
                 self._fail(complaint, now, misbehaved=True)
                 return
-            key = _key(envelope)
+            key = envelope.position
             self._page_keys.add(key)
             if key > (self._cursor or b"") and (not self._topics or envelope.topic in self._topics):
                 self._buffer.setdefault(key, Received(envelope, node_id))
@@ -444,7 +444,7 @@ class HistoryMachine:
             return f"it delivered an envelope sent at {envelope.sent}, outside the range that was asked for"
         if not envelope_matches(self._bloom, envelope.topic):
             return "it delivered an envelope with a topic that was not asked for"
-        key = _key(envelope)
+        key = envelope.position
         if self._cursor is not None and key <= self._cursor and not self._old:
             return "it delivered an envelope from before the cursor"
         if key not in self._page_keys and len(self._page_keys) >= self._page_limit:
@@ -550,7 +550,3 @@ class HistoryMachine:
         self._node_id = None
         self._buffer.clear()
         self._events.append(Finished(complete, reason, self._emitted, self._page, tuple(self._servers), self._cursor))
-
-
-def _key(envelope: Envelope) -> bytes:
-    return envelope.sent.to_bytes(4, "big") + envelope.hash

@@ -87,6 +87,11 @@ class Envelope:
         """When it was sent. Below zero if the ttl is nonsense."""
         return self.expiry - self.ttl
 
+    @property
+    def position(self) -> bytes:
+        """Where it stands in the order of history, and the cursor after it: sent, 4 bytes big endian || hash."""
+        return self.sent.to_bytes(4, "big") + self.hash
+
     @classmethod
     def create(cls, expiry: int, ttl: int, topic: bytes, data: bytes, nonce: int = 0) -> Envelope:
         """From its fields. ValueError if they do not fit: times and ttl take 32 bits, the nonce 64."""

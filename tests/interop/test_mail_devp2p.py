@@ -34,7 +34,7 @@ from offchain.whisper.protocol import Code, Status
 from offchain.whisper.sealed import AnswerOpener, AnswerSealer
 from tests.support.client import FakeTrust
 from tests.support.devp2p_peer import PATIENCE, Foreign, needs_devp2p
-from tests.support.old_server import OldServer, key_of
+from tests.support.old_server import OldServer
 
 pytestmark = needs_devp2p
 
@@ -92,7 +92,7 @@ async def test_their_connection_leaves_mail_with_our_server_and_reads_it_in_ever
         assert [fault.text for fault in response.faults] == ["not enough proof of work"]
         assert rlp.decode(bytes.fromhex((await foreign.heard("message"))["payload"])) == response.batch
 
-        in_order = sorted(kept, key=lambda each: (each.sent, each.hash))
+        in_order = sorted(kept, key=lambda each: each.position)
         for layout in Layout:
             if layout is Layout.PLAIN:
                 packet, number = request_in(layout).encode_plain(b"p" * 32), b"p" * 32
@@ -126,7 +126,7 @@ async def test_their_connection_leaves_mail_with_our_server_and_reads_it_in_ever
 
 @pytest.mark.parametrize("sealed", [False, True], ids=("plain", "sealed"))
 async def test_our_client_reads_what_a_server_behind_their_connection_sends(foreign, sealed):
-    envelopes = sorted((mail(number) for number in range(5)), key=lambda each: (each.sent, each.hash))
+    envelopes = sorted((mail(number) for number in range(5)), key=lambda each: each.position)
     contact = Contact(THEIRS.public.node_id, THEIRS.public, parse_ip("127.0.0.1"), foreign.port)
 
     async def serve():
@@ -144,7 +144,7 @@ async def test_our_client_reads_what_a_server_behind_their_connection_sends(fore
                 content = part.raw if isinstance(part, Envelope) else encode_mail([each.raw for each in part])
                 await foreign.do("send", code=127, payload=seal(content).hex())
             last = envelopes[2] if more else envelopes[4]
-            cursor = last.sent.to_bytes(4, "big") + last.hash if more else b""
+            cursor = last.position if more else b""
             end = Completion(opened.id, last.hash, cursor).encode()
             await foreign.do("send", code=125, payload=seal(end).hex())
 
@@ -173,7 +173,7 @@ async def test_our_client_reads_what_a_server_behind_their_connection_sends(fore
 async def test_our_client_reads_from_a_server_as_deployed_behind_their_connection(
     foreign, program, newest_first, own_key
 ):
-    envelopes = sorted((mail(number) for number in range(7)), key=key_of)
+    envelopes = sorted((mail(number) for number in range(7)), key=lambda each: each.position)
     contact = Contact(THEIRS.public.node_id, THEIRS.public, parse_ip("127.0.0.1"), foreign.port)
     old = OldServer(program, THEIRS, envelopes, newest_first=newest_first, takes_own_key=own_key)
 

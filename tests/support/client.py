@@ -130,7 +130,7 @@ class FakeServer:
     def __init__(self, number, mails=(), *tricks):
         self.contact = contact(number)
         self.key = key(number)
-        self.mails = sorted(mails, key=cursor_of)
+        self.mails = sorted(mails, key=lambda each: each.position)
         self.tricks = list(tricks)
         self.requests = []
         self.stored = []
@@ -180,7 +180,7 @@ class FakeServer:
         self.requests.append(opened.request)
         request = opened.request
         trick = self.tricks.pop(0) if self.tricks else None
-        wanted = [m for m in self.mails if request.lower <= m.sent <= request.upper and cursor_of(m) > request.cursor]
+        wanted = [m for m in self.mails if request.lower <= m.sent <= request.upper and m.position > request.cursor]
         wanted = [m for m in wanted if not request.topics or m.topic in request.topics]
         page = wanted[: request.limit]
         if trick == "silent":
@@ -205,13 +205,8 @@ class FakeServer:
         if trick == "endless":
             return
         last = page[-1].hash if page else bytes(32)
-        more = cursor_of(page[-1]) if len(page) == request.limit else b""
+        more = page[-1].position if len(page) == request.limit else b""
         await shh.send(Code.REQUEST_COMPLETE, seal(Completion(opened.id, last, more).encode()))
-
-
-def cursor_of(envelope):
-    """An envelope's key: sent || hash."""
-    return envelope.sent.to_bytes(4, "big") + envelope.hash
 
 
 CLIENT = key(100)

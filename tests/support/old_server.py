@@ -43,11 +43,6 @@ MIN_POW = 0.002
 PASSWORD_KEY = cipher.key_from_password(DEFAULT_PASSWORD)
 
 
-def key_of(envelope: Envelope) -> bytes:
-    """An envelope's key: sent || hash."""
-    return envelope.sent.to_bytes(4, "big") + envelope.hash
-
-
 class Refused(Exception):
     """What such a server says, if it says anything."""
 
@@ -85,7 +80,7 @@ class OldServer:
             return [(Code.REQUEST_COMPLETE, Failure(envelope.hash, str(refusal)).encode())]
         full = limit > 0 and len(page) >= limit
         last = page[-1].hash if page else bytes(32)
-        end = Completion(envelope.hash, last, key_of(page[-1]) if full else b"")
+        end = Completion(envelope.hash, last, page[-1].position if full else b"")
         return [*((Code.DIRECT, each) for each in self._bundles(page, full)), (Code.REQUEST_COMPLETE, end.encode())]
 
     def _page(self, envelope: Envelope, client: PublicKey) -> tuple[list[Envelope], int]:
@@ -99,10 +94,12 @@ class OldServer:
             raise Refused("query range is invalid: from > to (4165960811 > 15572868)")
         self.asked.append((request.layout, by_password))
         cursor, limit = request.cursor, request.limit
-        found = sorted(self.mails, key=key_of, reverse=self.newest_first)
+        found = sorted(self.mails, key=lambda each: each.position, reverse=self.newest_first)
         found = [each for each in found if request.lower <= each.sent <= request.upper]
         if cursor:
-            found = [each for each in found if (key_of(each) < cursor if self.newest_first else key_of(each) > cursor)]
+            found = [
+                each for each in found if (each.position < cursor if self.newest_first else each.position > cursor)
+            ]
         if request.topics:
             found = [each for each in found if each.topic in request.topics]
         else:

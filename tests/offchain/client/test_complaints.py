@@ -12,7 +12,7 @@ from offchain.client.cross_check import CrossChecked
 from offchain.client.history import Finished, Overtaken, Query
 from offchain.client.mailbox import Mail
 from offchain.whisper.envelope import Envelope
-from tests.support.client import FakeServer, Setting, cursor_of
+from tests.support.client import FakeServer, Setting
 from tests.support.virtual_time import run
 
 TOPIC = b"abcd"
@@ -23,7 +23,7 @@ OVERHEAD = 120
 
 def letters(count):
     made = (Envelope.create(START + n // 10 + 50, 50, TOPIC, n.to_bytes(4, "big") * 90) for n in range(count))
-    return sorted(made, key=cursor_of)
+    return sorted(made, key=lambda each: each.position)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from offchain.types import NodeId
 from offchain.whisper.envelope import PowRule, mine
 from offchain.whisper.mail import Layout
 from tests.support.client import FakeServer, key, running
-from tests.support.old_server import OldServer, key_of
+from tests.support.old_server import OldServer
 from tests.support.virtual_time import run
 
 A = NodeId(b"\x0a" * 32)
@@ -123,7 +123,10 @@ class Deployed(FakeServer):
 
 def mails(count=10, topic=TOPIC):
     now = int(time.time())
-    return sorted((mine(now, 400 + number // 2, topic, bytes([number]), 0) for number in range(count)), key=key_of)
+    return sorted(
+        (mine(now, 400 + number // 2, topic, bytes([number]), 0) for number in range(count)),
+        key=lambda each: each.position,
+    )
 
 
 def read(*servers, page_size=3, topics=(TOPIC,), limit=None, **changes):
@@ -183,7 +186,7 @@ def test_the_first_ones_of_a_server_that_gives_the_newest_first():
     found, events = read(Deployed(1, "0.35", stored, newest_first=True, takes_own_key=True), limit=4)
 
     assert found == stored[:4]
-    assert (events[-1].complete, events[-1].cursor) == (True, key_of(stored[3]))
+    assert (events[-1].complete, events[-1].cursor) == (True, stored[3].position)
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

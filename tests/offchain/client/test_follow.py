@@ -18,18 +18,14 @@ def sent(at, number=0):
     return Envelope.create(at + 50, 50, TOPIC, number.to_bytes(4, "big"))
 
 
-def key(envelope):
-    return envelope.sent.to_bytes(4, "big") + envelope.hash
-
-
 def read(follow, now, held, *, fails_after=None):
     """One reading of a server that holds these; the new envelopes, what was caught up, and the query."""
     query = follow.query(now)
-    answer = sorted((e for e in held if query.lower <= e.sent <= query.upper), key=key)
-    answer = [each for each in answer if query.cursor is None or key(each) > query.cursor]
+    answer = sorted((e for e in held if query.lower <= e.sent <= query.upper), key=lambda each: each.position)
+    answer = [each for each in answer if query.cursor is None or each.position > query.cursor]
     complete = fails_after is None
     new = [each for each in answer[:fails_after] if follow.take(each)]
-    reached = query.cursor if complete or not answer[:fails_after] else key(answer[:fails_after][-1])
+    reached = query.cursor if complete or not answer[:fails_after] else answer[:fails_after][-1].position
     end = follow.finished(Finished(complete, "", len(new), 1, (), None if complete else reached))
     return new, end, query
 
@@ -47,7 +43,7 @@ def test_gives_what_was_there_and_then_what_comes_each_once():
     second, _, _ = read(follow, START + 4, [old, new])
 
     assert (first, nothing, second) == ([old], [], [new])
-    assert step.cursor == key(old)
+    assert step.cursor == old.position
 
 
 def test_what_reached_a_server_late_comes_with_the_next_sweep():
@@ -85,7 +81,7 @@ def test_after_a_failure_it_goes_on_where_it_broke_off():
 
     assert end is None
     assert [*first, *rest] == held
-    assert query.cursor == key(held[1])
+    assert query.cursor == held[1].position
 
 
 def test_a_machine_that_slept_for_a_day_lacks_nothing():
@@ -184,4 +180,4 @@ def test_whatever_fails_and_however_late_it_arrives_everything_comes_once(arriva
     given_out += read(follow, now, held)[0]
     given_out += read(follow, now + SWEEP_INTERVAL, held)[0]
 
-    assert sorted(given_out, key=key) == sorted(envelopes, key=key)
+    assert sorted(given_out, key=lambda each: each.position) == sorted(envelopes, key=lambda each: each.position)

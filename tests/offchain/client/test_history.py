@@ -37,12 +37,8 @@ def envelope(sent, number=0, topic=TOPIC):
     return Envelope.create(sent + 50, 50, topic, number.to_bytes(4, "big"))
 
 
-def key(each):
-    return each.sent.to_bytes(4, "big") + each.hash
-
-
 def in_order(envelopes):
-    return sorted(envelopes, key=key)
+    return sorted(envelopes, key=lambda each: each.position)
 
 
 def query(**changes):
@@ -73,7 +69,7 @@ def answer(machine, node_id, mails, *, more, now=1.0):
     mails = in_order(mails)
     machine.delivered(node_id, mails, now)
     last = mails[-1].hash if mails else bytes(32)
-    machine.completed(node_id, Completion(REQUEST, last, key(mails[-1]) if more else b""), now)
+    machine.completed(node_id, Completion(REQUEST, last, mails[-1].position if more else b""), now)
 
 
 def one_ask(node_id=A, **changes):
@@ -110,7 +106,7 @@ def test_reads_page_after_page_from_the_same_server():
     answer(machine, A, MAILS[3:], more=False)
     events = machine.take_events()
 
-    assert second.cursor == key(MAILS[2])
+    assert second.cursor == MAILS[2].position
     assert [event.envelope for event in events if isinstance(event, Received)] == MAILS
     assert [(event.page, event.envelopes) for event in events if isinstance(event, PageRead)] == [(1, 3), (2, 2)]
 
@@ -125,13 +121,13 @@ def test_stops_at_the_limit_and_says_where_to_continue():
 
     assert second.limit == 1
     assert (finished.complete, finished.reason) == (True, "the limit was reached")
-    assert finished.cursor == key(MAILS[3])
+    assert finished.cursor == MAILS[3].position
 
 
 def test_continues_where_an_earlier_query_ended():
-    _, ask = one_ask(cursor=key(MAILS[1]))
+    _, ask = one_ask(cursor=MAILS[1].position)
 
-    assert ask.cursor == key(MAILS[1])
+    assert ask.cursor == MAILS[1].position
 
 
 def test_an_empty_answer_ends_the_query():
@@ -157,7 +153,7 @@ def test_another_server_continues_from_the_last_cursor_and_each_mail_comes_once(
     events = machine.take_events()
 
     assert wants
-    assert (third.node_id, third.cursor) == (B, key(MAILS[2]))
+    assert (third.node_id, third.cursor) == (B, MAILS[2].position)
     assert [event.envelope for event in events if isinstance(event, Received)] == MAILS
     assert [event for event in events if isinstance(event, ServerFailed)] == [
         ServerFailed(A, "curator delisted provider 1")
@@ -289,7 +285,7 @@ def test_more_envelopes_than_asked_for_are_misbehaviour_but_repeats_are_not():
 
 
 def test_an_envelope_from_before_the_cursor_is_misbehaviour():
-    machine, _ = one_ask(cursor=key(MAILS[1]))
+    machine, _ = one_ask(cursor=MAILS[1].position)
 
     machine.delivered(A, [MAILS[0]], 1.0)
 
@@ -299,7 +295,7 @@ def test_an_envelope_from_before_the_cursor_is_misbehaviour():
 @pytest.mark.parametrize(
     ("completion", "complaint"),
     [
-        (Completion(REQUEST, MAILS[0].hash, key(MAILS[0])), "oldest first"),
+        (Completion(REQUEST, MAILS[0].hash, MAILS[0].position), "oldest first"),
         (Completion(REQUEST, MAILS[3].hash), "did not arrive"),
     ],
 )
@@ -319,16 +315,16 @@ def test_goes_on_from_where_a_server_that_searched_long_came_to():
     machine, _ = one_ask()
     machine.delivered(A, MAILS[:2], 1.0)
 
-    machine.completed(A, Completion(REQUEST, MAILS[1].hash, key(MAILS[3])), 1.0)
+    machine.completed(A, Completion(REQUEST, MAILS[1].hash, MAILS[3].position), 1.0)
 
-    assert asked(machine).cursor == key(MAILS[3])
+    assert asked(machine).cursor == MAILS[3].position
     assert received(machine) == MAILS[:2]
 
 
 def test_a_cursor_that_does_not_move_on_cannot_keep_the_client_busy():
-    machine, _ = one_ask(cursor=key(MAILS[0]))
+    machine, _ = one_ask(cursor=MAILS[0].position)
 
-    machine.completed(A, Completion(REQUEST, bytes(32), key(MAILS[0])), 1.0)
+    machine.completed(A, Completion(REQUEST, bytes(32), MAILS[0].position), 1.0)
 
     assert reports(machine)[0].misbehaved
 
@@ -435,7 +431,7 @@ def test_a_failed_query_says_where_to_continue():
 
     machine.tick(machine.next_deadline())
 
-    assert machine.take_events()[-1].cursor == key(MAILS[2])
+    assert machine.take_events()[-1].cursor == MAILS[2].position
 
 
 @pytest.mark.parametrize(
@@ -462,7 +458,7 @@ def test_a_query_that_makes_no_sense_is_refused(changes, complaint):
 def test_whatever_fails_every_mail_comes_once_and_in_order(data):
     """Honest servers that hold everything, cut off, silent, refusing or repeating themselves at any point."""
     sizes = st.tuples(st.integers(0, 20), st.integers(0, 3))
-    truth = in_order({key(m): m for m in (envelope(START + s, n) for s, n in data.draw(st.lists(sizes)))}.values())
+    truth = in_order({m.position: m for m in (envelope(START + s, n) for s, n in data.draw(st.lists(sizes)))}.values())
     machine = make(page_size=data.draw(st.integers(1, 5)), seed=data.draw(st.integers(0, 5)))
     got, now, failures = [], 0.0, 0
     while not machine.over:
@@ -472,7 +468,7 @@ def test_whatever_fails_every_mail_comes_once_and_in_order(data):
             machine.assign(server, now)
         (ask,) = [action for action in machine.take_actions() if isinstance(action, Ask)]
         machine.sent(REQUEST, now)
-        rest = [mail for mail in truth if key(mail) > ask.cursor]
+        rest = [mail for mail in truth if mail.position > ask.cursor]
         page = rest[: ask.limit]
         how = data.draw(st.sampled_from(["whole"] * 3 + ["cut", "silent", "refuse", "again"]))
         if failures >= history.MAX_FAILURES - 1:
@@ -492,7 +488,7 @@ def test_whatever_fails_every_mail_comes_once_and_in_order(data):
                 machine.delivered(server, page, now)
             more = len(page) == ask.limit
             last = page[-1].hash if page else bytes(32)
-            machine.completed(server, Completion(REQUEST, last, key(page[-1]) if more and page else b""), now)
+            machine.completed(server, Completion(REQUEST, last, page[-1].position if more and page else b""), now)
         events = machine.take_events()
         got += [event.envelope for event in events if isinstance(event, Received)]
 
@@ -530,7 +526,7 @@ def test_whatever_servers_send_nothing_unasked_comes_out(script):
         elif what == "complete":
             server, number, more = rest
             mail = MAILS[number]
-            machine.completed(server, Completion(REQUEST, mail.hash, key(mail) if more else b""), now)
+            machine.completed(server, Completion(REQUEST, mail.hash, mail.position if more else b""), now)
         elif what == "fail":
             machine.completed(rest[0], Failure(REQUEST, "no"), now)
         elif what == "lose":
@@ -573,7 +569,7 @@ def of_old_server(*, backwards, **changes):
 def page(machine, mails, *, cursor=None):
     """A page in the order in which it is given; the cursor is its last envelope, unless another is given."""
     machine.delivered(A, mails, 1.0)
-    machine.completed(A, Completion(REQUEST, mails[-1].hash, key(mails[-1]) if cursor is None else cursor), 1.0)
+    machine.completed(A, Completion(REQUEST, mails[-1].hash, mails[-1].position if cursor is None else cursor), 1.0)
 
 
 def test_what_comes_newest_first_is_given_out_at_the_end_in_order():
@@ -585,7 +581,7 @@ def test_what_comes_newest_first_is_given_out_at_the_end_in_order():
     before = received(machine)
     page(machine, mails[3:], cursor=b"")
 
-    assert [(ask.lower, ask.cursor) for ask in asks] == [(START, b""), (START, key(mails[2]))]
+    assert [(ask.lower, ask.cursor) for ask in asks] == [(START, b""), (START, mails[2].position)]
     assert before == []
     assert received(machine) == MAILS
     assert machine.over
@@ -598,7 +594,7 @@ def test_what_an_old_server_delivers_oldest_first_is_given_out_page_by_page():
     page(machine, mails[:3])
 
     assert received(machine) == MAILS[:3]
-    assert asked(machine).cursor == key(MAILS[2])
+    assert asked(machine).cursor == MAILS[2].position
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -639,7 +635,7 @@ def test_an_old_server_that_turns_about_is_left():
     page(machine, mails[:2])
     asked(machine)
 
-    page(machine, [mails[2]], cursor=key(mails[0]))
+    page(machine, [mails[2]], cursor=mails[0].position)
 
     assert [report.reason for report in reports(machine)] == ["its cursor does not move on"]
 
@@ -648,7 +644,7 @@ def test_an_old_server_whose_cursor_lies_within_its_page_is_left():
     machine, mails = of_old_server(backwards=False)
     asked(machine)
 
-    page(machine, mails[:3], cursor=key(mails[1]))
+    page(machine, mails[:3], cursor=mails[1].position)
 
     assert [report.reason for report in reports(machine)] == ["its cursor does not move on"]
 

@@ -13,12 +13,14 @@ from offchain.whisper.bloom import EMPTY_BLOOM
 from offchain.whisper.envelope import Envelope
 from offchain.whisper.mail import Completion, HistoryRequest, encode_mail, seal_request
 from offchain.whisper.protocol import Code, ShhPeer
-from tests.support.client import FakeServer, cursor_of, key
+from tests.support.client import FakeServer, key
 
 CLIENT = key(100)
 TOPIC = b"\x01\x02\x03\x00"
 START = 1_700_000_000
-MAILS = sorted((Envelope.create(START + n + 50, 50, TOPIC, bytes((n,))) for n in range(4)), key=cursor_of)
+MAILS = sorted(
+    (Envelope.create(START + n + 50, 50, TOPIC, bytes((n,))) for n in range(4)), key=lambda each: each.position
+)
 
 
 @asynccontextmanager

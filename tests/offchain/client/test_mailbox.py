@@ -16,7 +16,7 @@ from offchain.client.mailbox import Mail, Undeliverable
 from offchain.client.pool_machine import State
 from offchain.whisper.cipher import seal_asym, seal_sym
 from offchain.whisper.envelope import Envelope
-from tests.support.client import FakeServer, Setting, cursor_of, key, running
+from tests.support.client import FakeServer, Setting, key, running
 
 TOPIC = b"\x01\x02\x03\x00"
 START = 1_700_000_000
@@ -27,7 +27,7 @@ def letter(number, text=b"hello", topic=TOPIC):
     return Envelope.create(START + number + 50, 50, topic, seal_sym(SHARED.key, text, nonce=number.to_bytes(12, "big")))
 
 
-LETTERS = sorted((letter(number, b"letter %d" % number) for number in range(10)), key=cursor_of)
+LETTERS = sorted((letter(number, b"letter %d" % number) for number in range(10)), key=lambda each: each.position)
 
 
 def query(**changes):
@@ -48,7 +48,7 @@ async def test_reads_page_after_page_and_opens_what_it_has_the_key_of():
     assert texts == [b"letter %d" % number for number in range(10)]
     assert [event.page for event in events if isinstance(event, PageRead)] == [1, 2, 3]
     assert events[-1] == Finished(True, "the end of the range was reached", 10, 3, (server.node_id,), None)
-    assert [request.cursor for request in server.requests] == [b"", cursor_of(LETTERS[3]), cursor_of(LETTERS[7])]
+    assert [request.cursor for request in server.requests] == [b"", LETTERS[3].position, LETTERS[7].position]
 
 
 async def test_mails_without_a_key_come_unopened():
@@ -341,7 +341,7 @@ async def test_what_the_first_server_withheld_is_said_and_given():
     assert result.compared
     assert result.withheld == tuple(each.hash for each in LETTERS[3:5])
     assert (result.first, result.second, result.lacked) == ((liar.node_id,), (honest.node_id,), 0)
-    assert sorted(found, key=cursor_of) == LETTERS
+    assert sorted(found, key=lambda each: each.position) == LETTERS
     assert len(found) == len(LETTERS)
 
 

@@ -16,7 +16,7 @@ from offchain.web import api
 from offchain.web.api import make_app, serve_api
 from offchain.whisper.cipher import seal_sym
 from offchain.whisper.envelope import Envelope
-from tests.support.client import CLIENT, FakeServer, contact, cursor_of, running
+from tests.support.client import CLIENT, FakeServer, contact, running
 from tests.support.trust import change_of
 from tests.support.web import FakeNode
 
@@ -32,7 +32,7 @@ def letter(number):
     return Envelope.create(START + number + 50, 50, b"\x01\x02\x03\x00", data)
 
 
-LETTERS = sorted(map(letter, range(5)), key=cursor_of)
+LETTERS = sorted(map(letter, range(5)), key=lambda each: each.position)
 
 
 @asynccontextmanager

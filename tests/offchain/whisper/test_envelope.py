@@ -161,6 +161,17 @@ def test_a_ttl_of_zero_or_beyond_its_expiry_is_refused():
     assert Envelope.create(0, 0, b"abcd", b"").fault(0) is Fault.TTL
 
 
+def test_its_position_is_when_it_was_sent_and_its_hash():
+    envelope = Envelope.create(1_700_000_050, 50, b"abcd", b"")
+
+    assert envelope.position == bytes.fromhex("6553f100") + envelope.hash
+
+
+@given(st.lists(envelopes.filter(lambda each: each.sent >= 0), max_size=5))
+def test_positions_are_in_the_order_of_time_and_then_of_hash(several):
+    assert sorted(several, key=lambda each: each.position) == sorted(several, key=lambda each: (each.sent, each.hash))
+
+
 def test_an_absurd_size_is_refused():
     envelope = Envelope.create(1000, 50, b"abcd", bytes(1000))
 
