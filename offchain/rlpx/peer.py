@@ -139,6 +139,8 @@ class _Shell(asyncio.Protocol):
         self.opened: asyncio.Future[Peer] = self._loop.create_future()
         self.over: Disconnected | None = None
         self.address: tuple[str, int] = ("", 0)
+        self.network = ""
+        """Of the address: see `serve`."""
 
     # asyncio.Protocol
 
@@ -149,6 +151,7 @@ class _Shell(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         if name:
             self.address = (name[0], name[1])
+            self.network = network_of(name[0])
         if self._server is not None:
             self._server._on_connection(self)
         self.pump()
@@ -309,7 +312,7 @@ class _Shell(asyncio.Protocol):
 def _by_network(shells: Iterable[_Shell]) -> dict[str, list[_Shell]]:
     networks: dict[str, list[_Shell]] = {}
     for each in shells:
-        networks.setdefault(network_of(each.address[0]), []).append(each)
+        networks.setdefault(each.network, []).append(each)
     return networks
 
 
@@ -508,7 +511,7 @@ class Server:
         """
         networks = _by_network(peer._shell for peer in self._peers.values())
         crowd = max(networks.values(), key=len, default=[])
-        if len(crowd) < len(networks.get(network_of(newcomer.address[0]), ())) + 2:
+        if len(crowd) < len(networks.get(newcomer.network, ())) + 2:
             return False
         remote = crowd[0].connection.remote
         assert remote is not None
