@@ -43,10 +43,11 @@ def key(out: Path | None, show: bool) -> None:
     if show:
         made = PrivateKey.load(path)
     else:
-        if path.exists():
-            raise ConfigError(f"{path} exists; a key file is never overwritten. To see whose it is: --show")
         made = PrivateKey.generate()
-        made.save(path)
+        try:
+            made.save(path)
+        except ConfigError as error:
+            raise ConfigError(f"{error}. To see whose it is: --show") from None
     public = made.public
     document: dict[str, object] = {
         "key": str(path),
