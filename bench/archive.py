@@ -8,9 +8,9 @@ twenty-topic figure is the one with a goal; with --envelopes 10000000 it is the 
 Every query is another one. What is measured is an archive that has been serving for a while: its files are read into
 memory first, which a system may have given to others meanwhile, and each kind of query is asked for --warm-up seconds
 before the clock starts: a process maps the pages that it meets, a database makes its plans and fills its own buffers,
-for which ten million envelopes take it half a minute. A database is let finish its
-house-keeping after the many envelopes, too. With --cold the files are put out of memory instead, nothing is asked
-beforehand, and of twenty topics only: what comes then is the first seconds after a start.
+for which ten million envelopes take it half a minute. A database is let finish its house-keeping after the many
+envelopes, too. With --cold the files are put out of memory instead, nothing is asked beforehand, and of twenty topics
+only: what comes then is the first seconds after a start.
 
 With --cache the archive is built once and kept; `make archive` does that with ten million, in LMDB and in PostgreSQL.
 """
@@ -35,12 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench._bulk import DAY, FORMAT, NOW, Senders, fill, kept, made_beside, warm
 from bench._report import Figure, report
 from offchain.mailserver.archive import Archive, Query
-from offchain.mailserver.archive.base import BLOOM_SIZE
 from offchain.mailserver.archive.lmdb import LmdbArchive
+from offchain.whisper.bloom import merge, topic_bloom
 
 DATABASE_ASKERS = 4
 """Threads that ask an archive in another process; one in ours is asked by one."""
-
 
 QUERIES = 20_000
 """Of each kind that are drawn; so many are asked in some seconds."""
@@ -80,15 +79,6 @@ class Opened:
 
     files: Callable[[], Iterable[Path]]
     """What it is on disk."""
-
-
-def bloom_of(topics: tuple[bytes, ...]) -> bytes:
-    bits = bytearray(BLOOM_SIZE)
-    for topic in topics:
-        for j in range(3):
-            index = topic[j] + (256 if topic[3] & (1 << j) else 0)
-            bits[index // 8] |= 1 << (index % 8)
-    return bytes(bits)
 
 
 @contextmanager
@@ -147,7 +137,7 @@ def draw(rng: random.Random, senders: Senders, topics: int, by_bloom: bool) -> l
     for _ in range(QUERIES):
         upper = NOW - rng.randrange(DAY)
         wanted = tuple(senders.topic() for _ in range(topics))
-        chosen = {"bloom": bloom_of(wanted)} if by_bloom else {"topics": wanted}
+        chosen = {"bloom": merge(*map(topic_bloom, wanted))} if by_bloom else {"topics": wanted}
         queries.append(Query(upper - DAY, upper, limit=100, **chosen))
     return queries
 
