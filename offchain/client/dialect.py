@@ -63,6 +63,11 @@ class _Learnt:
     sure: bool = False
 
 
+def is_ours(client_id: str) -> bool:
+    """Whether a server that says this client id is one of Waypost's."""
+    return client_id.startswith(OURS)
+
+
 class Dialects:
     """What is known of the servers that were asked. The one unused for longest is forgotten."""
 
@@ -107,7 +112,7 @@ class Dialects:
     def _ways(self, client_id: str, fields: int) -> tuple[Dialect, ...]:
         if self._sealed:
             return (Dialect(Layout.SEALED),)
-        if client_id.startswith(OURS):
+        if is_ours(client_id):
             return (Dialect(Layout.TOPICS),)
         first, *rest = _GUESSES.get(fields, _GUESS)
         order = [first], rest

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from offchain.client.dialect import OURS
+from offchain.client.dialect import is_ours
 from offchain.client.held import Answers, Held
 from offchain.contact import Contact
 from offchain.errors import ConnectionLost, DecodeError, PeerError
@@ -163,7 +163,7 @@ class MailLink(Held):
     @property
     def old(self) -> bool:
         """Whether it is not one of Waypost's."""
-        return not self.client_id.startswith(OURS)
+        return not is_ours(self.client_id)
 
     @property
     def min_pow(self) -> float:
