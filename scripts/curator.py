@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from scripts.session import Session, address, command, kind_of, moment, present, provider_of, utc, yes
-
-ALL_KINDS = 0
+from scripts.session import Session, address, command, kind_or_all, kind_text, moment, present, provider_of, utc, yes
 
 
 class Status(IntEnum):
@@ -63,29 +61,21 @@ def show(provider, **options):
         status, until, _ = session.curator.verdict(provider, kind)
         if status:
             silent = False
-            print(f"provider {provider}, {_kinds(kind)}: {Status(status).name.lower()}{_ending(until)}")
+            print(f"provider {provider}, {kind_text(kind)}: {Status(status).name.lower()}{_ending(until)}")
     if silent:
         print(f"provider {provider}: nothing is said of it")
 
 
 def _judge(provider, kind, status: Status, until, options):
     session = Session.open(**options)
-    provider, kind_number = provider_of(session.registry, provider), _kind(session, kind)
+    provider, kind_number = provider_of(session.registry, provider), kind_or_all(session.registry, kind)
     ends = moment(until, present()) if str(until) != "0" else 0
     what = {Status.NONE: "say nothing of", Status.ACCEPTED: "accept", Status.REJECTED: "reject"}[status]
-    words = f"{what} provider {provider} for {_kinds(kind_number)}{_ending(ends)}"
+    words = f"{what} provider {provider} for {kind_text(kind_number)}{_ending(ends)}"
     return session.send(session.curator, "setVerdict", provider, kind_number, int(status), ends, words=words)
-
-
-def _kind(session, kind) -> int:
-    return ALL_KINDS if str(kind) in ("all", "0") else kind_of(session.registry, kind)
 
 
 def _ending(until: int) -> str:
     if not until:
         return ""
     return f" until {utc(until)}{', which is over' if until <= present() else ''}"
-
-
-def _kinds(kind: int) -> str:
-    return f"kind {kind}" if kind else "all kinds"

@@ -47,6 +47,8 @@ from scripts.refusal import Refusal as Refusal  # the commands take both from he
 from scripts.signers import address as address
 
 ROOT = Path(__file__).resolve().parent.parent
+ALL_KINDS = 0
+"""A curator's number for every kind at once."""
 OF_TOKENS = frozenset({"SafeERC20FailedOperation"})
 """Errors in a contract's interface that say what a token did."""
 DEPLOYMENTS = ROOT / "deployments"
@@ -342,3 +344,13 @@ def kind_of(registry, name) -> int:
     if not 1 <= kind <= registry.kindCount():
         raise Refusal(f"the registry knows no kind {text!r}; it is made by: brownie run kinds create {text}")
     return kind
+
+
+def kind_or_all(registry, name) -> int:
+    """A curator's number of a kind: the registry's, or the one for "all"."""
+    return ALL_KINDS if str(name) in ("all", "0") else kind_of(registry, name)
+
+
+def kind_text(kind: int) -> str:
+    """A curator's number of a kind for people."""
+    return f"kind {kind}" if kind else "all kinds"

@@ -41,7 +41,18 @@ from eth_utils import keccak
 
 from scripts import ballot_secrets
 from scripts.ballot_secrets import Secret
-from scripts.session import Refusal, Session, address, command, kind_of, number, present, provider_of, utc
+from scripts.session import (
+    Refusal,
+    Session,
+    address,
+    command,
+    kind_or_all,
+    kind_text,
+    number,
+    present,
+    provider_of,
+    utc,
+)
 from scripts.terms import ListingTerms, Terms
 
 CHOICES = {"keep": 0, "remove": 1}
@@ -62,7 +73,7 @@ def apply(provider, *, kind="all", uri="", amount=None, **options):
     held = world.curator.listingOf(provider, kind)[0]
     least = max(0, world.terms().listing.min_deposit - held)
     tokens = world.amount(amount) if amount is not None else least
-    words = f"apply for provider {provider}, {_kinds(kind)}, with {world.shown(tokens)} at stake"
+    words = f"apply for provider {provider}, {kind_text(kind)}, with {world.shown(tokens)} at stake"
     return world.pay(tokens, world.curator, "applyFor", provider, kind, tokens, str(uri), words=words)
 
 
@@ -79,7 +90,7 @@ def top_up(provider, tokens, *, kind="all", **options):
     """Add to a listing's deposit."""
     world = _World(options)
     (provider, kind), amount = world.listing(provider, kind), world.amount(tokens)
-    words = f"add {world.shown(amount)} to the deposit of provider {provider}, {_kinds(kind)}"
+    words = f"add {world.shown(amount)} to the deposit of provider {provider}, {kind_text(kind)}"
     return world.pay(amount, world.curator, "topUp", provider, kind, amount, words=words)
 
 
@@ -88,7 +99,7 @@ def withdraw(provider, tokens, *, kind="all", **options):
     """Take from a listing's deposit into one's account in the ballot box."""
     world = _World(options)
     (provider, kind), amount = world.listing(provider, kind), world.amount(tokens)
-    words = f"take {world.shown(amount)} from the deposit of provider {provider}, {_kinds(kind)}"
+    words = f"take {world.shown(amount)} from the deposit of provider {provider}, {kind_text(kind)}"
     return world.send(world.curator, "withdraw", provider, kind, amount, words=words)
 
 
@@ -121,7 +132,7 @@ def challenge(provider, *, kind="all", uri="", **options):
     if not uri:
         raise Refusal("say where the evidence is: uri=https://...; voters will want to read it")
     stake = world.curator.stakeOf(provider, kind)
-    words = f"challenge provider {provider}, {_kinds(kind)}, with {world.shown(stake)} at stake"
+    words = f"challenge provider {provider}, {kind_text(kind)}, with {world.shown(stake)} at stake"
     sent = world.pay(stake, world.curator, "challenge", provider, kind, str(uri), words=words)
     return world.tell_poll(sent.events["Challenged"]["pollId"]) if sent else None
 
@@ -315,7 +326,7 @@ def show(provider, **options):
         if not (state or deposit or cool):
             continue
         silent = False
-        print(f"provider {provider}, {_kinds(kind)}: {STATES[state]}, {world.verdict(provider, kind)}")
+        print(f"provider {provider}, {kind_text(kind)}: {STATES[state]}, {world.verdict(provider, kind)}")
         print(f"  deposit {world.shown(deposit)}, stake {world.shown(world.curator.stakeOf(provider, kind))}")
         for line in world.advice(state, ready, cool, poll, version):
             print(f"  {line}")
@@ -359,7 +370,7 @@ class _World:
     def change(self, function: str, provider, kind, words: str):
         """Send what concerns a listing and says nothing more; `words` have a place for its name."""
         provider, kind = self.listing(provider, kind)
-        named = f"provider {provider}, {_kinds(kind)},"
+        named = f"provider {provider}, {kind_text(kind)},"
         return self.send(self.curator, function, provider, kind, words=words.format(named))
 
     def amount(self, text) -> int:
@@ -379,7 +390,7 @@ class _World:
     def listing(self, provider, kind) -> tuple[int, int]:
         """A listing's provider and kind; Refusal if the registry knows no such."""
         registry = self.session.registry
-        return provider_of(registry, provider), 0 if str(kind) in ("all", "0") else kind_of(registry, kind)
+        return provider_of(registry, provider), kind_or_all(registry, kind)
 
     def terms(self) -> Terms:
         version = self.parameters.current()[0]
@@ -446,7 +457,3 @@ class _World:
             yield f"exit announced: {when}"
         if now < cool:
             yield f"cools down until {utc(cool)}"
-
-
-def _kinds(kind: int) -> str:
-    return f"kind {kind}" if kind else "all kinds"
