@@ -75,6 +75,26 @@ def request_in(layout, **changes):
     return HistoryRequest(now - 1_000, now + 60, **topics, **bloom, **changes, batch=not binary, layout=layout)
 
 
+async def fetched(foreign, serving, *, ends=False, **options):
+    """The events of a fetch by our client, while `serving` answers behind their connection; if it `ends`, it must."""
+    contact = Contact(THEIRS.public.node_id, THEIRS.public, parse_ip("127.0.0.1"), foreign.port)
+    pool = Pool(ClientConfig(MAILSERVER), FakeTrust(contact.node_id), lambda one: MailLink.connect(OURS, one))
+    mailbox = Mailbox(pool, OURS, request_timeout=PATIENCE, **options)
+    running = [asyncio.ensure_future(pool.run()), asyncio.ensure_future(serving)]
+    try:
+        pool.offer(contact)
+        now = int(time.time())
+        async with asyncio.timeout(60):
+            events = [event async for event in mailbox.fetch(Query((TOPIC,), now - 1_000, now + 60, page_size=3))]
+        if ends:
+            await running[1]
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    return events
+
+
 async def test_their_connection_leaves_mail_with_our_server_and_reads_it_in_every_layout(foreign, tmp_path):
     kept = [mail(1), mail(2, PowRule.TRAILING), mail(3)]
     config = MailserverConfig(tmp_path, port=0, password_requests=True)
@@ -127,7 +147,6 @@ async def test_their_connection_leaves_mail_with_our_server_and_reads_it_in_ever
 @pytest.mark.parametrize("sealed", [False, True], ids=("plain", "sealed"))
 async def test_our_client_reads_what_a_server_behind_their_connection_sends(foreign, sealed):
     envelopes = sorted((mail(number) for number in range(5)), key=lambda each: each.position)
-    contact = Contact(THEIRS.public.node_id, THEIRS.public, parse_ip("127.0.0.1"), foreign.port)
 
     async def serve():
         """What a mail server would do, by hand: a list, a bare envelope, a cursor; then the rest."""
@@ -148,19 +167,7 @@ async def test_our_client_reads_what_a_server_behind_their_connection_sends(fore
             end = Completion(opened.id, last.hash, cursor).encode()
             await foreign.do("send", code=125, payload=seal(end).hex())
 
-    pool = Pool(ClientConfig(MAILSERVER), FakeTrust(contact.node_id), lambda one: MailLink.connect(OURS, one))
-    mailbox = Mailbox(pool, OURS, request_timeout=PATIENCE, hedge_after=PATIENCE, sealed_answers=sealed)
-    running = [asyncio.ensure_future(pool.run()), asyncio.ensure_future(serve())]
-    try:
-        pool.offer(contact)
-        now = int(time.time())
-        async with asyncio.timeout(60):
-            events = [event async for event in mailbox.fetch(Query((TOPIC,), now - 1_000, now + 60, page_size=3))]
-        await running[1]
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    events = await fetched(foreign, serve(), ends=True, hedge_after=PATIENCE, sealed_answers=sealed)
 
     assert [event.envelope for event in events if isinstance(event, Mail)] == envelopes
     assert isinstance(events[-1], Finished)
@@ -174,7 +181,6 @@ async def test_our_client_reads_from_a_server_as_deployed_behind_their_connectio
     foreign, program, newest_first, own_key
 ):
     envelopes = sorted((mail(number) for number in range(7)), key=lambda each: each.position)
-    contact = Contact(THEIRS.public.node_id, THEIRS.public, parse_ip("127.0.0.1"), foreign.port)
     old = OldServer(program, THEIRS, envelopes, newest_first=newest_first, takes_own_key=own_key)
 
     async def serve():
@@ -186,18 +192,7 @@ async def test_our_client_reads_from_a_server_as_deployed_behind_their_connectio
             for code, payload in old.answer(bytes.fromhex(asked["payload"]), OURS.public):
                 await foreign.do("send", code=code, payload=payload.hex())
 
-    pool = Pool(ClientConfig(MAILSERVER), FakeTrust(contact.node_id), lambda one: MailLink.connect(OURS, one))
-    mailbox = Mailbox(pool, OURS, request_timeout=PATIENCE, password_requests=not own_key)
-    running = [asyncio.ensure_future(pool.run()), asyncio.ensure_future(serve())]
-    try:
-        pool.offer(contact)
-        now = int(time.time())
-        async with asyncio.timeout(60):
-            events = [event async for event in mailbox.fetch(Query((TOPIC,), now - 1_000, now + 60, page_size=3))]
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    events = await fetched(foreign, serve(), password_requests=not own_key)
 
     assert [event.envelope for event in events if isinstance(event, Mail)] == envelopes
     assert isinstance(events[-1], Finished)
