@@ -4,6 +4,7 @@ from setuptools import Extension, setup
 
 setup(
     ext_modules=[
-        Extension("offchain.chain._native", ["offchain/chain/_native.c"], optional=True, extra_compile_args=["-O3"])
+        Extension(f"offchain.chain.{name}", [f"offchain/chain/{name}.c"], optional=True, extra_compile_args=["-O3"])
+        for name in ("_native", "_listings")
     ]
 )

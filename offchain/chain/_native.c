@@ -119,19 +119,25 @@ static PyObject *chain(PyObject *module, PyObject *args) {
 
 /* Reading. Functions return 0 at what is not known. */
 
-typedef struct { const char *at, *end; } Text;
+typedef struct { const char *text; uint8_t bytes[32]; } Memo; /* a member, as it was read last */
 
-static int pass(Text *t, const char *word) {
-    size_t size = strlen(word);
+typedef struct {
+    const char *at, *end;
+    Memo address, hash, tx, topics[4];
+} Text;
+
+static inline int follows(Text *t, const char *word, size_t size) {
     if ((size_t)(t->end - t->at) < size || memcmp(t->at, word, size) != 0)
         return 0;
     t->at += size;
     return 1;
 }
 
+#define PASS(t, word) follows(t, word, sizeof(word) - 1)
+
 /* A string. Who does not look at every character afterwards asks that it be plain. */
 static int string(Text *t, const char **start, Py_ssize_t *size, int plain) {
-    if (!pass(t, "\""))
+    if (!PASS(t, "\""))
         return 0;
     const char *quote = memchr(t->at, '"', (size_t)(t->end - t->at));
     if (quote == NULL)
@@ -155,54 +161,55 @@ typedef uint16_t Pairs __attribute__((vector_size(16)));
 typedef uint8_t Half __attribute__((vector_size(8)));
 
 /* The bytes that 2 * size digits are; 0 if one is none. Sixteen digits are read side by side. */
-static int bytes_of(const char *hex, Py_ssize_t size, uint8_t *out) {
+static int bytes_of(const char *hex, size_t size, uint8_t *out) {
     Bytes wrong = {0}, none = {0};
     uint8_t all = 0;
-    Py_ssize_t i = 0;
-    for (; i + 8 <= size; i += 8) {
+    for (size_t eights = size / 8; eights > 0; eights--, hex += 16, out += 8) {
         Bytes text;
-        memcpy(&text, hex + 2 * i, 16);
+        memcpy(&text, hex, 16);
         Bytes digit = text - '0', letter = (text | 0x20) - 'a';
         Bytes is_digit = (Bytes)(digit < 10), is_letter = (Bytes)(letter < 6);
         wrong |= ~(is_digit | is_letter);
         Pairs pairs = (Pairs)((digit & is_digit) | ((letter + 10) & is_letter));
         Half half = __builtin_convertvector((pairs << 4 | pairs >> 8) & 0xff, Half);
-        memcpy(out + i, &half, 8);
+        memcpy(out, &half, 8);
     }
-    for (; i < size; i++) {
-        uint8_t high = digit_of((uint8_t)hex[2 * i]), low = digit_of((uint8_t)hex[2 * i + 1]);
+    for (size_t ones = size % 8; ones > 0; ones--, hex += 2) {
+        uint8_t high = digit_of((uint8_t)hex[0]), low = digit_of((uint8_t)hex[1]);
         all |= high | low;
-        out[i] = (uint8_t)(high << 4 | low);
+        *out++ = (uint8_t)(high << 4 | low);
     }
     return all < 16 && memcmp(&wrong, &none, sizeof wrong) == 0;
 }
 
-static int hexadecimal(Text *t, const char **digits, Py_ssize_t *count) {
-    if (!string(t, digits, count, 0) || *count < 2 || memcmp(*digits, "0x", 2) != 0)
+/* So many bytes. Most often the log before said the same. */
+static int fixed(Text *t, Memo *memo, size_t size, uint8_t *out) {
+    const char *text = t->at;
+    size_t length = 2 * size + 4;
+    if ((size_t)(t->end - text) < length)
         return 0;
-    *digits += 2, *count -= 2;
+    if (memo->text == NULL || memcmp(memo->text, text, length) != 0) {
+        if (memcmp(text, "\"0x", 3) != 0 || text[length - 1] != '"' || !bytes_of(text + 3, size, memo->bytes))
+            return 0;
+        memo->text = text;
+    }
+    memcpy(out, memo->bytes, size);
+    t->at += length;
     return 1;
 }
 
-static int fixed(Text *t, Py_ssize_t size, uint8_t *out) {
-    const char *digits;
-    Py_ssize_t count;
-    return hexadecimal(t, &digits, &count) && count == 2 * size && bytes_of(digits, size, out);
-}
-
 static int quantity(Text *t, long long *value) {
-    const char *digits;
-    Py_ssize_t count;
-    uint8_t all = 0;
-    if (!hexadecimal(t, &digits, &count) || count < 1 || count > 15)
-        return 0;
+    int digits = 0;
     *value = 0;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        uint8_t digit = digit_of((uint8_t)digits[i]);
-        all |= digit;
-        *value = *value << 4 | (digit & 15);
+    if (!PASS(t, "\"0x"))
+        return 0;
+    for (; t->at < t->end && *t->at != '"' && digits < 15; digits++) {
+        uint8_t digit = digit_of((uint8_t)*t->at++);
+        if (digit > 15)
+            return 0;
+        *value = *value << 4 | digit;
     }
-    return all < 16;
+    return digits > 0 && PASS(t, "\"");
 }
 
 typedef struct {
@@ -220,73 +227,85 @@ typedef struct {
     uint8_t *payloads;
 } Logs;
 
-static const char *const KEYS[] = {"address",   "topics",          "data",     "blockNumber",
-                                   "blockHash", "transactionHash", "logIndex", "removed"};
+#define NAME(name) {"\"" name "\":", sizeof(name) + 2}
 
-typedef struct {
-    const char *topics[4], *data;
-    Py_ssize_t data_size;
-} Parts; /* where a payload's digits are */
+static const struct { const char *text; size_t size; } NAMES[] = {
+    NAME("address"),         NAME("topics"),           NAME("data"),     NAME("blockHash"), NAME("blockNumber"),
+    NAME("transactionHash"), NAME("transactionIndex"), NAME("logIndex"), NAME("removed"),   NAME("blockTimestamp")};
 
-static int topics(Text *t, Log *log, Parts *parts) {
-    Py_ssize_t size;
-    log->topics = 0;
-    if (!pass(t, "["))
-        return 0;
-    do {
-        if (log->topics == 4 || !hexadecimal(t, &parts->topics[log->topics++], &size) || size != 64)
-            return 0;
-    } while (pass(t, ","));
-    return pass(t, "]");
-}
+enum { ADDRESS, TOPICS, DATA, BLOCK_HASH, BLOCK, TX, TX_INDEX, INDEX, REMOVED, TIMESTAMP, OTHER };
 
-static int value_of(Text *t, int key, Log *log, Parts *parts) {
+enum { NEEDED = 1 << ADDRESS | 1 << TOPICS | 1 << DATA | 1 << BLOCK_HASH | 1 << BLOCK | 1 << TX | 1 << INDEX };
+
+/* The name of a member, and the colon; looked for in the usual order. -1 if it is none. */
+static int name_of(Text *t, int after) {
     const char *text;
     Py_ssize_t size;
-    switch (key) {
-    case 0: return fixed(t, 20, log->address);
-    case 1: return topics(t, log, parts);
-    case 2: return hexadecimal(t, &parts->data, &parts->data_size) && parts->data_size % 2 == 0;
-    case 3: return quantity(t, &log->block);
-    case 4: return fixed(t, 32, log->hash);
-    case 5: return fixed(t, 32, log->tx);
-    case 6: return quantity(t, &log->index);
-    case 7: return pass(t, "false") || pass(t, "null");
-    default: return string(t, &text, &size, 1) || pass(t, "null"); /* what others need */
+    for (int i = 1; i <= OTHER; i++)
+        if (follows(t, NAMES[(after + i) % OTHER].text, NAMES[(after + i) % OTHER].size))
+            return (after + i) % OTHER;
+    return string(t, &text, &size, 1) && PASS(t, ":") ? OTHER : -1;
+}
+
+typedef struct { const char *digits; Py_ssize_t count; } Data;
+
+static int data_of(Text *t, Data *data) {
+    if (!string(t, &data->digits, &data->count, 0) || data->count < 2 || memcmp(data->digits, "0x", 2) != 0)
+        return 0;
+    data->digits += 2, data->count -= 2;
+    return data->count % 2 == 0;
+}
+
+static int topics(Text *t, Log *log, uint8_t *out) {
+    log->topics = 0;
+    if (!PASS(t, "["))
+        return 0;
+    do {
+        if (log->topics == 4 || !fixed(t, &t->topics[log->topics], 32, out + 32 * log->topics))
+            return 0;
+        log->topics++;
+    } while (PASS(t, ","));
+    return PASS(t, "]");
+}
+
+static int value_of(Text *t, int name, Log *log, Data *data, uint8_t *out) {
+    const char *text;
+    Py_ssize_t size;
+    switch (name) {
+    case ADDRESS: return fixed(t, &t->address, 20, log->address);
+    case TOPICS: return topics(t, log, out);
+    case DATA: return data_of(t, data);
+    case BLOCK_HASH: return fixed(t, &t->hash, 32, log->hash);
+    case BLOCK: return quantity(t, &log->block);
+    case TX: return fixed(t, &t->tx, 32, log->tx);
+    case INDEX: return quantity(t, &log->index);
+    case REMOVED: return PASS(t, "false") || PASS(t, "null");
+    default: return string(t, &text, &size, 1) || PASS(t, "null"); /* what others need */
     }
 }
 
 /* A log; its payload is written at `out`, where there is room for half the text that is left. */
 static int read_log(Text *t, Log *log, uint8_t *out) {
-    const char *name;
-    Py_ssize_t size;
-    Parts parts;
-    int seen = 0, key;
-    if (!pass(t, "{"))
+    int seen = 0, name = -1;
+    Data data = {NULL, 0};
+    if (!PASS(t, "{"))
         return 0;
     do {
-        if (!string(t, &name, &size, 1) || !pass(t, ":"))
+        name = name_of(t, name);
+        if (name < 0 || (NEEDED | 1 << REMOVED) & seen & 1 << name || !value_of(t, name, log, &data, out))
             return 0;
-        for (key = 0; key < 8; key++)
-            if ((size_t)size == strlen(KEYS[key]) && memcmp(name, KEYS[key], (size_t)size) == 0)
-                break;
-        if ((key < 8 && seen >> key & 1) || !value_of(t, key, log, &parts))
-            return 0;
-        seen |= 1 << key;
-    } while (pass(t, ","));
-    if (!pass(t, "}") || (seen & 0x7f) != 0x7f)
+        seen |= 1 << name;
+    } while (PASS(t, ","));
+    if (!PASS(t, "}") || (seen & NEEDED) != NEEDED)
         return 0;
-    for (int i = 0; i < log->topics; i++)
-        if (!bytes_of(parts.topics[i], 32, out + 32 * i))
-            return 0;
-    log->size = 32 * log->topics + parts.data_size / 2;
-    return bytes_of(parts.data, parts.data_size / 2, out + 32 * log->topics);
+    log->size = 32 * log->topics + data.count / 2;
+    return bytes_of(data.digits, (size_t)data.count / 2, out + 32 * log->topics);
 }
 
 /* The array of logs: 1 if it was read, 0 if there is something that is not known, -1 without memory. */
 static int read_array(Text *t, Logs *found) {
     Py_ssize_t filled = 0;
-    if (!pass(t, "["))
+    if (!PASS(t, "["))
         return 0;
     do {
         if (found->count == found->room) {
@@ -300,8 +319,8 @@ static int read_array(Text *t, Logs *found) {
         if (!read_log(t, log, found->payloads + filled))
             return 0;
         log->start = filled, filled += log->size, found->count++;
-    } while (pass(t, ","));
-    return pass(t, "]");
+    } while (PASS(t, ","));
+    return PASS(t, "]");
 }
 
 /* Logs: what was read, as a sequence of what `make` makes of each. */
@@ -351,7 +370,7 @@ static PyObject *read_logs(PyObject *module, PyObject *args) {
     Py_ssize_t size = PyBytes_GET_SIZE(body);
     if (start < 0 || start > size)
         Py_RETURN_NONE;
-    Text t = {text + start, text + size};
+    Text t = {.at = text + start, .end = text + size};
     Logs *found = PyObject_New(Logs, &LogsType);
     if (found == NULL)
         return NULL;
@@ -427,6 +446,16 @@ static PyObject *same_number(Number *last, long long value) {
     return last->object;
 }
 
+/* The positions in a block are the same in all blocks. */
+static PyObject *position(long long index) {
+    static PyObject *known[1024];
+    if (index < 0 || index >= 1024)
+        return PyLong_FromLongLong(index);
+    if (known[index] == NULL)
+        known[index] = PyLong_FromLongLong(index);
+    return Py_XNewRef(known[index]);
+}
+
 static PyObject *same_bytes(PyObject **last, const uint8_t *found, Py_ssize_t size) {
     if (*last == NULL || memcmp(PyBytes_AS_STRING(*last), found, (size_t)size) != 0)
         Py_XSETREF(*last, bytes_from(found, size));
@@ -434,14 +463,14 @@ static PyObject *same_bytes(PyObject **last, const uint8_t *found, Py_ssize_t si
 }
 
 typedef struct {
-    PyObject *listings, *below, *lists, *origin, *listing; /* borrowed */
+    PyObject *stage, *changed, *below, *lists, *origin, *listing; /* borrowed */
     PyObject *tx, *key, *named;
     Number block, expires;
 } Fold;
 
-/* Whether a layer says anything of the node: 1, 0, or -1 with an exception. */
-static int is_known(const Fold *fold, PyObject *node) {
-    int known = PyDict_Contains(fold->listings, node);
+/* Whether a layer below the stage says anything of the node: 1, 0, or -1 with an exception. */
+static int is_below(const Fold *fold, PyObject *node) {
+    int known = 0;
     for (Py_ssize_t i = 0; known == 0 && i < PyList_GET_SIZE(fold->below); i++)
         known = PyDict_Contains(PyList_GET_ITEM(fold->below, i), node);
     return known;
@@ -462,7 +491,7 @@ static int find_list(Fold *fold, const uint8_t *topics) {
     return fold->named != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
 }
 
-/* Put a node into the layer: 1 if done, 0 if it is not the plain addition of one new node, -1 with an exception. */
+/* Put a node into the stage: 1 if done, 0 if it is not the plain addition of one new node, -1 with an exception. */
 static int add_node(Fold *fold, const Log *log, const uint8_t *payload) {
     static const uint8_t zeros[28], one[64] = {[31] = 96, [63] = 1}; /* offset and length of an array of one */
     if (log->topics != 3 || log->size != 256 || memcmp(payload + 160, one, 64) != 0 ||
@@ -472,12 +501,13 @@ static int add_node(Fold *fold, const Log *log, const uint8_t *payload) {
     if (done != 1)
         return done;
     PyObject *node = bytes_from(payload + 236, 20), *id = NULL, *index = NULL, *origin = NULL, *listing = NULL;
-    int known = node == NULL ? -1 : is_known(fold, node);
+    int known = node == NULL ? -1 : is_below(fold, node);
     if (known == 0) {
-        id = bytes_from(payload + 224, 32), index = PyLong_FromLongLong(log->index);
+        id = bytes_from(payload + 224, 32), index = position(log->index);
         PyObject *block = same_number(&fold->block, log->block), *tx = same_bytes(&fold->tx, log->tx, 32);
         PyObject *expires = same_number(&fold->expires, number(payload + 128));
-        if (id != NULL && index != NULL && block != NULL && tx != NULL && expires != NULL) {
+        /* Whom the trusted set asks for, it asks by this id: hashed now, it need not be when all are gone through. */
+        if (id != NULL && PyObject_Hash(id) != -1 && index != NULL && block != NULL && tx != NULL && expires != NULL) {
             PyObject *said[] = {PyTuple_GET_ITEM(fold->named, 0), PyTuple_GET_ITEM(fold->named, 1), block, index, tx};
             origin = PyObject_Vectorcall(fold->origin, said, 5, NULL);
         }
@@ -485,22 +515,23 @@ static int add_node(Fold *fold, const Log *log, const uint8_t *payload) {
             PyObject *listed[] = {id, expires, origin};
             listing = PyObject_Vectorcall(fold->listing, listed, 3, NULL);
         }
-        known = listing == NULL ? -1 : PyDict_SetItem(fold->listings, node, listing);
-        done = 1;
-    } else
-        done = 0;
+        PyObject *there = listing == NULL ? NULL : PyDict_SetDefault(fold->stage, node, listing);
+        known = there == NULL ? -1 : there != listing;
+        if (known == 0)
+            known = PyDict_SetItem(fold->changed, node, listing);
+    }
     Py_XDECREF(node), Py_XDECREF(id), Py_XDECREF(index), Py_XDECREF(origin), Py_XDECREF(listing);
-    return known < 0 ? -1 : done;
+    return known < 0 ? -1 : !known;
 }
 
-/* fold(at, listings, below, lists, origin, listing) -> at: take in additions of one node, up to a log that is something
- * else, or of a node that one of the layers knows. */
+/* fold(at, stage, changed, below, lists, origin, listing) -> at: take in additions of one node, up to a log that is
+ * something else, or of a node that one of the layers knows. */
 static PyObject *logs_fold(Logs *self, PyObject *args) {
     Py_ssize_t at;
     Fold fold = {0};
     int done = 1;
-    if (!PyArg_ParseTuple(args, "nO!O!O!OO", &at, &PyDict_Type, &fold.listings, &PyList_Type, &fold.below, &PyDict_Type,
-                          &fold.lists, &fold.origin, &fold.listing))
+    if (!PyArg_ParseTuple(args, "nO!O!O!O!OO", &at, &PyDict_Type, &fold.stage, &PyDict_Type, &fold.changed, &PyList_Type,
+                          &fold.below, &PyDict_Type, &fold.lists, &fold.origin, &fold.listing))
         return NULL;
     if (at < 0)
         return PyErr_Format(PyExc_IndexError, "there is no log %zd", at);
@@ -542,7 +573,8 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (PyType_Ready(&LogsType) < 0)
         return NULL;
     PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && PyModule_AddObjectRef(module, "Logs", (PyObject *)&LogsType) < 0)
+    if (module != NULL && (PyModule_AddObjectRef(module, "Logs", (PyObject *)&LogsType) < 0 ||
+                           PyModule_AddIntConstant(module, "REVISION", 2) < 0)) /* see native.py */
         Py_CLEAR(module);
     return module;
 }

@@ -3,6 +3,8 @@ from typing import Any, overload
 
 from offchain.chain.events import PlainLog
 
+REVISION: int
+
 class Logs(Sequence[PlainLog]):
     def __len__(self) -> int: ...
     @overload
@@ -15,7 +17,8 @@ class Logs(Sequence[PlainLog]):
     def fold(
         self,
         at: int,
-        listings: dict[Any, Any],
+        stage: dict[Any, Any],
+        changed: dict[Any, Any],
         below: list[dict[Any, Any]],
         lists: dict[bytes, tuple[Any, Any]],
         origin: type,

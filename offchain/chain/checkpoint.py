@@ -32,8 +32,9 @@ from offchain.chain import layers
 from offchain.chain.commitment import Commitment
 from offchain.chain.events import PlainLog
 from offchain.chain.facts import TABLES, Facts
+from offchain.chain.folding import merge
 from offchain.chain.header import Header
-from offchain.chain.ledger import Block, merge
+from offchain.chain.ledger import Block
 from offchain.errors import StorageError
 from offchain.types import Address, Kind, NodeId
 

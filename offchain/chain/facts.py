@@ -240,7 +240,8 @@ class Facts:
         """Take in a layer that was built on this one, the base. The layer is of no use afterwards."""
         for name in TABLES:
             mine, theirs = getattr(self, name), getattr(layer, name)
-            gone = [key for key, value in theirs.items() if value is None]
+            # Looking for the few that are gone takes longer than seeing that there are none.
+            gone = [] if all(theirs.values()) else [key for key, value in theirs.items() if value is None]
             if mine:
                 mine.update(theirs)
             else:

@@ -1,8 +1,10 @@
-"""The fold of many logs into a layer of facts.
+"""The fold of many logs into the stage, with a record of what they changed.
 
 The same as decoding each and applying it, but an addition of one node, which is what nearly every log of a long history
 is, is taken in at once: no event is built, and its provider and kind are those of an event decoded before. Logs that
 were read in C are folded there too, from one that is something else to the next.
+
+The stage is written at once, so each node is looked for in its large dictionary once only.
 """
 
 from __future__ import annotations
@@ -30,25 +32,41 @@ _TOO_LARGE: Final = (1 << 512) - 1 - (UINT32_MAX << 256 | UINT32_MAX)
 """What may not be set in version and expiry."""
 
 
-def fold(layer: Facts, logs: Sequence[PlainLog]) -> None:
-    """Take in logs in their order. DecodeError at the first that cannot be, with those before it taken in."""
+def fold(stage: Facts, logs: Sequence[PlainLog]) -> Facts:
+    """Take logs into the stage, in their order; what they changed, as a layer of its own.
+
+    DecodeError at the first that cannot be; those before it are then in the stage.
+    """
+    changed = Facts()
     packed = native is not None and isinstance(logs, native.Logs)
-    (_fold_packed if packed else _fold_one_by_one)(layer, logs)  # type: ignore[arg-type]
+    (_fold_packed if packed else _fold_one_by_one)(stage, changed, logs)  # type: ignore[arg-type]
+    return changed
 
 
-def _fold_packed(layer: Facts, logs: native.Logs) -> None:
+def merge(lower: Facts, upper: Facts) -> None:
+    """Write a layer into the one below it, which is itself a layer."""
+    lower.listings.update(upper.listings)
+    lower.removals.update(upper.removals)
+    lower.verdicts.update(upper.verdicts)
+    lower.providers.update(upper.providers)
+    lower.kinds.update(upper.kinds)
+    lower.operators.update(upper.operators)
+    lower.enrs.update(upper.enrs)
+    if upper.settings_here is not None:
+        lower.settings_here = upper.settings_here
+
+
+def _fold_packed(stage: Facts, changed: Facts, logs: native.Logs) -> None:
     lists: Lists = {}
-    below = _below(layer)
-    at = logs.fold(0, layer.listings, below, lists, Origin, Listing)
-    while at < len(logs):
-        _take(layer, logs[at], lists)
-        at = logs.fold(at + 1, layer.listings, below, lists, Origin, Listing)
+    at, below = 0, _below(stage)
+    while (at := logs.fold(at, stage.listings, changed.listings, below, lists, Origin, Listing)) < len(logs):
+        _take(stage, changed, logs[at], lists)
+        at += 1
 
 
-def _fold_one_by_one(layer: Facts, logs: Sequence[PlainLog]) -> None:
+def _fold_one_by_one(stage: Facts, changed: Facts, logs: Sequence[PlainLog]) -> None:
     lists: Lists = {}
-    listings, number = layer.listings, int.from_bytes
-    layers = [listings, *_below(layer)]
+    number, listings, layers = int.from_bytes, stage.listings, [stage.listings, *_below(stage)]
     for log in logs:
         payload = log.payload
         if (
@@ -65,15 +83,19 @@ def _fold_one_by_one(layer: Facts, logs: Sequence[PlainLog]) -> None:
             else:
                 provider, kind = named
                 origin = Origin(provider, kind, log.block, log.index, log.tx)
-                listings[node] = Listing(payload[224:], numbers & UINT32_MAX, origin)  # type: ignore[arg-type]
+                listing = Listing(payload[224:], numbers & UINT32_MAX, origin)  # type: ignore[arg-type]
+                listings[node] = changed.listings[node] = listing
                 continue
-        _take(layer, log, lists)
+        _take(stage, changed, log, lists)
 
 
-def _take(layer: Facts, log: PlainLog, lists: Lists) -> None:
+def _take(stage: Facts, changed: Facts, log: PlainLog, lists: Lists) -> None:
     """Decode a log and apply it."""
     event = decode(log)
+    layer = Facts(stage)
     layer.apply(event)
+    merge(stage, layer)
+    merge(changed, layer)
     if isinstance(event, NodesAdded):
         lists[log.payload[:96]] = event.provider, event.kind
 

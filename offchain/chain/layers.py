@@ -11,13 +11,14 @@ A layer above others says only what changed; read over those below it, it gives 
 from __future__ import annotations
 
 import struct
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Annotated, Final
 
 import msgspec
 
 from offchain.chain.events import RemovalReason, VerdictStatus
 from offchain.chain.facts import Enr, Facts, Listing, Origin, Provider, Removal, Settings, Verdict
+from offchain.chain.listings import columns
 from offchain.errors import DecodeError
 from offchain.types import Address, Kind, KindId, NodeAddress, NodeId, ProviderId
 
@@ -57,7 +58,7 @@ def encode(layer: Facts) -> bytes:
     """The bytes of one layer, without those below it."""
     return _encoder.encode(
         _Layer(
-            _listings([listing for listing in layer.listings.values() if listing is not None]),
+            _Listings(*columns(layer.listings)),
             [node for node, listing in layer.listings.items() if listing is None],
             [(each.node_id, each.reason, each.origin) for each in layer.removals.values() if each is not None],
             [
@@ -103,19 +104,6 @@ def decode(encoded: bytes) -> Facts:
     layer.enrs.update({NodeAddress(node): each for node, each in found.enrs})
     layer.settings_here = found.settings
     return layer
-
-
-def _listings(listings: list[Listing]) -> _Listings:
-    starts, origins, ends = list[int](), list[Origin](), list[int]()
-    origin, expires_at = None, 0
-    for number, each in enumerate(listings):
-        if each.origin is not origin or each.expires_at != expires_at:
-            origin, expires_at = each.origin, each.expires_at
-            starts.append(number)
-            origins.append(origin)
-            ends.append(expires_at)
-    counts = [after - start for start, after in pairwise([*starts, len(listings)])]
-    return _Listings(b"".join([each.node_id for each in listings]), counts, origins, ends)
 
 
 def _split(nodes: bytes, count: int) -> tuple[NodeId, ...]:

@@ -25,7 +25,7 @@ from offchain.chain.events import (
     decode,
 )
 from offchain.chain.facts import Facts
-from offchain.chain.folding import fold
+from offchain.chain.folding import fold, merge
 from offchain.chain.header import Header
 from offchain.chain.native import native
 from offchain.errors import DecodeError
@@ -147,15 +147,17 @@ class Ledger:
     def add_chunk(self, chunk: Chunk, commitment: Commitment | None = None) -> Facts:
         """Take in the next final blocks; the layer that they are, for a checkpoint to write down.
 
-        The commitment is what `check_chunk` says, if it was asked already. DecodeError (and nothing is taken in) if the
-        logs cannot be right.
+        The commitment is what `check_chunk` says, if it was asked already. DecodeError if the logs cannot be right;
+        if they are in order and contradict those before, the stage is forgotten: who can say which one is false?
         """
         if self.blocks or chunk.first != self.stage_block + 1:
             raise ValueError(f"found a chunk from {chunk.first}, expected one from {self.stage_block + 1}")
         commitment = commitment or self.check_chunk(chunk)
-        layer = Facts(self.stage)
-        fold(layer, chunk.logs)
-        merge(self.stage, layer)
+        try:
+            layer = fold(self.stage, chunk.logs)
+        except DecodeError:
+            self.discard_stage()
+            raise
         self.stage_block, self.stage_commitment = chunk.last, commitment
         return layer
 
@@ -277,16 +279,3 @@ class Ledger:
             for event in block.events:
                 layer.apply(event)
         return layer
-
-
-def merge(lower: Facts, upper: Facts) -> None:
-    """Write a layer into the one below it, which is itself a layer."""
-    lower.listings.update(upper.listings)
-    lower.removals.update(upper.removals)
-    lower.verdicts.update(upper.verdicts)
-    lower.providers.update(upper.providers)
-    lower.kinds.update(upper.kinds)
-    lower.operators.update(upper.operators)
-    lower.enrs.update(upper.enrs)
-    if upper.settings_here is not None:
-        lower.settings_here = upper.settings_here

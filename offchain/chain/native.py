@@ -1,11 +1,15 @@
-"""The part that is in C: None where it is not built, and then Python does the same."""
+"""The parts that are in C: None where they are not built, and then Python does the same."""
 
 from __future__ import annotations
 
 try:
+    from offchain.chain import _listings as native_listings
     from offchain.chain import _native as native
-    from offchain.chain._native import Logs  # noqa: F401  # One that was built from an older source has none.
-except ImportError:  # Built by `make setup` where there is a C compiler.
-    native = None  # type: ignore[assignment]
 
-__all__ = ["native"]
+    if (native.REVISION, native_listings.REVISION) != (2, 1):
+        raise ImportError("built from other sources: `make setup` builds them anew")
+except (ImportError, AttributeError):  # Built by `make setup` where there is a C compiler.
+    native = None  # type: ignore[assignment]
+    native_listings = None  # type: ignore[assignment]
+
+__all__ = ["native", "native_listings"]

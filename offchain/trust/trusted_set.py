@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from offchain.chain.events import VerdictStatus
-from offchain.chain.facts import Facts, Listing, Origin, Verdict
+from offchain.chain.facts import Facts, Listing, Verdict
 from offchain.chain.ledger import EVERYTHING, Touched
+from offchain.chain.listings import gather
 from offchain.chain.news import Update
 from offchain.trust.explain import Explanation, explain, worth
 from offchain.trust.freshness import Freshness, Limits, freshness
@@ -344,12 +345,13 @@ class TrustedSet:
         names = self.adopted.all_kinds()
         by_id: dict[KindId, dict[NodeId, float]] = {kind: until.setdefault(name, {}) for kind, name in names.items()}
         apart = self.adopted.relisted() | self.head.relisted()
-        self._rebuild_base(by_id, apart, now)
+        ends = [self._verdicts_end(now), self._rebuild_base(by_id, apart, now)]
         for node in apart:
             listing = self.adopted.listing(node)
             end = self._listed_until(listing, now) if listing is not None else NOT_TRUSTED
             if end and listing is not None and listing.origin.kind in by_id:
                 by_id[listing.origin.kind][listing.node_id] = end
+                ends.append(end)
         if self._retreating or self._withheld:
             for kind, known in until.items():
                 for node_id in [each for each in known if self._is_withheld(kind, each, before)]:
@@ -359,8 +361,7 @@ class TrustedSet:
         self._until = until
         self._served = self._serves(now)
         self._advanced_at = now
-        ends = [min(known.values()) for known in until.values() if known]
-        self._content_deadline = float(min([*ends, self._verdicts_end(now)]))
+        self._content_deadline = float(min(ends))
         if not wanted:
             self.version += 1
             return []
@@ -375,25 +376,19 @@ class TrustedSet:
             self._withheld.add((kind, node_id))
         return (kind, node_id) in self._withheld
 
-    def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> None:
-        """The nodes that adopted facts and the head see alike: nearly all, so this loop is kept short."""
-        by, of = ProviderId(0), KindId(0)
-        known, accepted, ends = dict[NodeId, float](), NOT_TRUSTED, False
-        base, whole = self.adopted.base().listings, math.floor(now)  # Two integers are compared sooner.
-        kept = [listing for node, listing in base.items() if node not in apart] if apart else base.values()
-        for listing in kept:
-            origin: Origin = listing.origin  # type: ignore[union-attr]  # Nothing is below the base: it hides nobody.
-            if origin.provider != by or origin.kind != of:
-                by, of = origin.provider, origin.kind
-                accepted = self._provider_until(by, of, now)
-                known = by_id.get(of, {}) if now < accepted else {}
-                ends = accepted < FOREVER
-            until: float = listing.expires_at  # type: ignore[union-attr]
-            if whole < until:
-                known[listing.node_id] = min(until, accepted) if ends else until  # type: ignore[union-attr]
+    def _rebuild_base(self, by_id: dict[KindId, dict[NodeId, float]], apart: set[NodeAddress], now: float) -> float:
+        """The nodes that adopted facts and the head see alike, which are nearly all; when the first of them ends."""
+
+        def list_of(provider: ProviderId, kind: KindId) -> tuple[dict[NodeId, float], float] | None:
+            accepted = self._provider_until(provider, kind, now)
+            return (by_id[kind], accepted) if now < accepted and kind in by_id else None
+
+        # Nothing is below the base: it hides nobody. Two integers are compared sooner than an integer and the time.
+        first = gather(self.adopted.base().listings, apart, math.floor(now), list_of)
         for node_id in self.policy.blocked_nodes:
             for known in by_id.values():
                 known.pop(node_id, None)
+        return first
 
     def _provider_until(self, provider: ProviderId, kind: KindId, now: float) -> float:
         """Until when a provider is accepted for a kind both by the adopted facts and at the head; 0 if it is not."""

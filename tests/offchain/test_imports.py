@@ -47,6 +47,7 @@ CODECS_AND_MACHINES = [
     "chain/header.py",
     "chain/layers.py",
     "chain/ledger.py",
+    "chain/listings.py",
     "chain/proof.py",
     "trust/explain.py",
     "trust/freshness.py",

@@ -149,6 +149,22 @@ def test_what_was_read_in_c_is_a_sequence_of_logs():
 
 
 @native
+@pytest.mark.parametrize(
+    "member", ["address", "topics", "data", "blockHash", "transactionHash", "blockNumber", "logIndex"]
+)
+def test_a_member_that_is_nearly_that_of_the_log_before_is_read_as_it_stands(member):
+    """Most members say the same in log after log, and then are not read again."""
+    for digit in ("a", "F", "g"):
+        for at in (2, -1):
+            *first, last = logs()[0][member] if member == "topics" else [logs()[0][member]]
+            altered = last[:at] + digit + last[at + 1 or len(last) :]
+            changed = {**logs()[0], member: [*first, altered] if member == "topics" else altered}
+            text = body([logs()[0], changed, logs()[0]])
+
+            assert (plain(read_fast(text)) or "refused") == outcome(read, text)
+
+
+@native
 def test_many_large_logs_are_read_whole():
     """More logs than there is room for at first, with data of all lengths around the sixteen digits read at once."""
     many = [{**logs()[0], "data": "0x" + bytes(range(size)).hex()} for size in range(120)]

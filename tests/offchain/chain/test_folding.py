@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from offchain.chain.events import decode, plain_log
 from offchain.chain.facts import TABLES, Facts, Listing, Origin
-from offchain.chain.folding import fold
+from offchain.chain.folding import fold, merge
 from offchain.chain.native import native
 from offchain.errors import DecodeError
 from tests.support.chain import node_ids, nodes_added, nodes_removed, packed, raw_log
@@ -23,37 +23,58 @@ said = st.one_of(
 )
 
 
-def one_by_one(layer, logs):
-    for log in logs:
-        layer.apply(decode(log))
-
-
-def outcome(folding, below, logs):
-    """Everything a new layer holds after the logs, and what stopped it."""
-    base = Facts()
-    one_by_one(base, below)
-    layer, stopped = Facts(base), ""
+def plainly(stage, logs):
+    """What `fold` does, without any haste."""
+    changed = Facts(stage)
     try:
-        folding(layer, logs)
+        for log in logs:
+            event, trial = decode(log), Facts(changed)
+            trial.apply(event)
+            merge(changed, trial)
+    finally:
+        merge(stage, changed)
+    return changed
+
+
+def fold_packed(stage, logs):
+    return fold(stage, packed(logs))
+
+
+def tables(layer):
+    return {table: getattr(layer, table) for table in TABLES}
+
+
+def outcome(folding, base, earlier, logs):
+    """What the stage holds after the logs, what they are said to have changed, and what stopped it."""
+    below = Facts()
+    for log in base:
+        below.apply(decode(log))
+    stage = Facts(below)
+    plainly(stage, earlier)
+    try:
+        changed = folding(stage, logs)
     except DecodeError as error:
-        stopped = str(error)
-    return {table: getattr(layer, table) for table in TABLES}, stopped
+        return tables(stage), None, str(error)
+    return tables(stage), tables(changed), ""
 
 
-def fold_packed(layer, logs):
-    fold(layer, packed(logs))
+def additions(nodes, first):
+    return [log_of(nodes_added(1, [node]), first + number) for number, node in enumerate(sorted(nodes))]
 
 
 def log_of(each, number):
     return plain_log(raw_log(each, number + 1, number, number))
 
 
-@given(st.sets(st.sampled_from(NODES), max_size=2), st.lists(said, max_size=6))
-def test_is_what_decoding_and_applying_each_gives(below, story):
-    below = [log_of(nodes_added(1, [node]), number) for number, node in enumerate(sorted(below))]
+some = st.lists(st.sampled_from(NODES), unique=True, max_size=4)
+
+
+@given(some, st.integers(0, 4), st.lists(said, max_size=6))
+def test_is_what_decoding_and_applying_each_gives(there, in_base, story):
+    base, earlier = additions(there[:in_base], 0), additions(there[in_base:], 5)
     logs = [log_of(each, 10 + number) for number, each in enumerate(story)]
 
-    assert outcome(fold, below, logs) == outcome(one_by_one, below, logs)
+    assert outcome(fold, base, earlier, logs) == outcome(plainly, base, earlier, logs)
 
 
 @pytest.mark.parametrize("at", range(256))
@@ -63,16 +84,16 @@ def test_an_altered_addition_is_refused_or_read_alike(at):
         payload = log.payload[:at] + bytes([value]) + log.payload[at + 1 :]
         altered = msgspec.structs.replace(log, payload=payload)
 
-        assert outcome(fold, [], [altered]) == outcome(one_by_one, [], [altered])
+        assert outcome(fold, [], [], [altered]) == outcome(plainly, [], [], [altered])
 
 
 @in_c
-@given(st.sets(st.sampled_from(NODES), max_size=2), st.lists(said, min_size=1, max_size=8))
-def test_in_c_it_is_what_decoding_and_applying_each_gives(below, story):
-    below = [log_of(nodes_added(1, [node]), number) for number, node in enumerate(sorted(below))]
+@given(some, st.integers(0, 4), st.lists(said, min_size=1, max_size=8))
+def test_in_c_it_is_what_decoding_and_applying_each_gives(there, in_base, story):
+    base, earlier = additions(there[:in_base], 0), additions(there[in_base:], 5)
     logs = [log_of(each, 10 + number) for number, each in enumerate(story)]
 
-    assert outcome(fold_packed, below, logs) == outcome(one_by_one, below, logs)
+    assert outcome(fold_packed, base, earlier, logs) == outcome(plainly, base, earlier, logs)
 
 
 @in_c
@@ -84,7 +105,7 @@ def test_in_c_an_altered_addition_is_refused_or_read_alike(at):
         payload = log.payload[:at] + bytes([value]) + log.payload[at + 1 :]
         altered = msgspec.structs.replace(log, payload=payload)
 
-        assert outcome(fold_packed, [], [first, altered]) == outcome(one_by_one, [], [first, altered])
+        assert outcome(fold_packed, [], [], [first, altered]) == outcome(plainly, [], [], [first, altered])
 
 
 @in_c
@@ -92,7 +113,15 @@ def test_in_c_numbers_and_places_are_those_of_each_log():
     story = [nodes_added(1, [node], expires_at=2**32 - 1 - at) for at, node in enumerate(NODES)]
     logs = [plain_log(raw_log(each, 1, 2**40 + at // 2, 2**33 + at)) for at, each in enumerate(story)]
 
-    assert outcome(fold_packed, [], logs) == outcome(one_by_one, [], logs)
+    assert outcome(fold_packed, [], [], logs) == outcome(plainly, [], [], logs)
+
+
+@in_c
+def test_in_c_a_place_beyond_those_that_are_kept_is_its_own():
+    story = [nodes_added(1, [node]) for node in NODES[:3]]
+    logs = [plain_log(raw_log(each, 1, 1, place)) for each, place in zip(story, (1023, 1024, 2**60 - 1), strict=True)]
+
+    assert outcome(fold_packed, [], [], logs) == outcome(plainly, [], [], logs)
 
 
 @in_c
@@ -101,15 +130,17 @@ def test_in_c_arguments_that_are_none_are_refused():
     key = logs[0].payload[:96]
 
     with pytest.raises(IndexError):
-        logs.fold(-1, {}, [], {}, Origin, Listing)
+        logs.fold(-1, {}, {}, [], {}, Origin, Listing)
     for arguments in (
-        (0, {}, [()], {}, Origin, Listing),
-        (0, {}, [], {key: 1}, Origin, Listing),
-        (0, {}, [], {key: (1,)}, Origin, Listing),
-        (0, {}, [], {key: (1, 1)}, None, Listing),
-        (0, {}, [], {key: (1, 1)}, Origin, None),
+        (0, [], {}, [], {}, Origin, Listing),
+        (0, {}, [], [], {}, Origin, Listing),
+        (0, {}, {}, [()], {}, Origin, Listing),
+        (0, {}, {}, [], {key: 1}, Origin, Listing),
+        (0, {}, {}, [], {key: (1,)}, Origin, Listing),
+        (0, {}, {}, [], {key: (1, 1)}, None, Listing),
+        (0, {}, {}, [], {key: (1, 1)}, Origin, None),
     ):
         with pytest.raises(TypeError):
             logs.fold(*arguments)
-    assert logs.fold(0, {}, [], {}, Origin, Listing) == 0
-    assert logs.fold(7, {}, [], {}, Origin, Listing) == 7
+    assert logs.fold(0, {}, {}, [], {}, Origin, Listing) == 0
+    assert logs.fold(7, {}, {}, [], {}, Origin, Listing) == 7

@@ -152,16 +152,31 @@ def test_a_chunk_must_begin_where_the_last_one_ended(following):
         following.ledger.add_chunk(Chunk(9, 9, ()))
 
 
-def test_a_chunk_that_cannot_be_right_is_not_taken_in_at_all(following):
+def test_a_chunk_that_contradicts_what_came_before_takes_with_it_all_that_is_not_proven(following):
     ledger, first = following.ledger, following.ledger.stage_block + 1
     following.chain.mine(nodes_added(1, node_ids(3)))
+    following.chain.mine(nodes_added(1, node_ids(4)))
     following.chain.mine(nodes_added(1, node_ids(3)))
+    following.take(first, first)
 
     with pytest.raises(FactsError):
-        following.take(first, first + 1)
+        following.take(first + 1, first + 2)
 
     assert (ledger.stage_block, ledger.commitment) == (first - 1, ledger.base_commitment)
-    assert following.listed(ledger.stage) == set(node_ids(1, 2))
+    assert following.listed(ledger.stage) == following.listed(ledger.head) == set(node_ids(1, 2))
+
+
+def test_a_chunk_that_is_incomplete_leaves_everything_as_it_was(following):
+    ledger, first = following.ledger, following.ledger.stage_block + 1
+    following.chain.mine(nodes_added(1, node_ids(3)))
+    following.take(first, first)
+    following.chain.mine(nodes_added(1, node_ids(4)), nodes_added(1, node_ids(5)))
+
+    with pytest.raises(MissingEventError):
+        ledger.add_chunk(Chunk(first + 1, first + 1, following.logs(first + 1, first + 1)[1:]))
+
+    assert ledger.stage_block == first
+    assert following.listed(ledger.stage) == set(node_ids(1, 2, 3))
 
 
 @pytest.mark.parametrize(
