@@ -27,39 +27,56 @@ static const uint64_t ROUNDS[24] = {
     0x8000000000008003, 0x8000000000008002, 0x8000000000000080, 0x000000000000800a, 0x800000008000000a,
     0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008};
 
-/* Rho, pi and chi for one row of the result. */
+/* Rho, pi and chi for one row of the result; its lanes go into the parities of their columns. */
 #define ROW(at, l0, l1, l2, l3, l4, r0, r1, r2, r3, r4) \
     b0 = ROL(l0, r0), b1 = ROL(l1, r1), b2 = ROL(l2, r2), b3 = ROL(l3, r3), b4 = ROL(l4, r4); \
-    E[at] = b0 ^ (~b1 & b2), E[at + 1] = b1 ^ (~b2 & b3), E[at + 2] = b2 ^ (~b3 & b4); \
-    E[at + 3] = b3 ^ (~b4 & b0), E[at + 4] = b4 ^ (~b0 & b1)
+    C[0] ^= E[at] = b0 ^ (~b1 & b2), C[1] ^= E[at + 1] = b1 ^ (~b2 & b3), C[2] ^= E[at + 2] = b2 ^ (~b3 & b4); \
+    C[3] ^= E[at + 3] = b3 ^ (~b4 & b0), C[4] ^= E[at + 4] = b4 ^ (~b0 & b1)
 
-static inline __attribute__((always_inline)) void round_of(const uint64_t *A, uint64_t *E, uint64_t constant) {
+/* One round; C holds the parities of the columns of A, and then those of E. */
+static inline __attribute__((always_inline)) void round_of(const uint64_t *A, uint64_t *E, uint64_t *C, uint64_t iota) {
     uint64_t b0, b1, b2, b3, b4;
-    uint64_t c0 = A[0] ^ A[5] ^ A[10] ^ A[15] ^ A[20], c1 = A[1] ^ A[6] ^ A[11] ^ A[16] ^ A[21];
-    uint64_t c2 = A[2] ^ A[7] ^ A[12] ^ A[17] ^ A[22], c3 = A[3] ^ A[8] ^ A[13] ^ A[18] ^ A[23];
-    uint64_t c4 = A[4] ^ A[9] ^ A[14] ^ A[19] ^ A[24];
-    uint64_t d0 = c4 ^ ROL(c1, 1), d1 = c0 ^ ROL(c2, 1), d2 = c1 ^ ROL(c3, 1), d3 = c2 ^ ROL(c4, 1);
-    uint64_t d4 = c3 ^ ROL(c0, 1);
+    uint64_t d0 = C[4] ^ ROL(C[1], 1), d1 = C[0] ^ ROL(C[2], 1), d2 = C[1] ^ ROL(C[3], 1), d3 = C[2] ^ ROL(C[4], 1);
+    uint64_t d4 = C[3] ^ ROL(C[0], 1);
+    C[0] = iota, C[1] = C[2] = C[3] = C[4] = 0;
     ROW(0, A[0] ^ d0, A[6] ^ d1, A[12] ^ d2, A[18] ^ d3, A[24] ^ d4, 0, 44, 43, 21, 14);
     ROW(5, A[3] ^ d3, A[9] ^ d4, A[10] ^ d0, A[16] ^ d1, A[22] ^ d2, 28, 20, 3, 45, 61);
     ROW(10, A[1] ^ d1, A[7] ^ d2, A[13] ^ d3, A[19] ^ d4, A[20] ^ d0, 1, 6, 25, 8, 18);
     ROW(15, A[4] ^ d4, A[5] ^ d0, A[11] ^ d1, A[17] ^ d2, A[23] ^ d3, 27, 36, 10, 15, 56);
     ROW(20, A[2] ^ d2, A[8] ^ d3, A[14] ^ d4, A[15] ^ d0, A[21] ^ d1, 62, 55, 39, 41, 2);
-    E[0] ^= constant;
+    E[0] ^= iota;
 }
 
-#if defined(__x86_64__) && defined(__GLIBC__) && __GNUC__ >= 9 && !defined(__clang__)
-__attribute__((target_clones("bmi", "default"))) /* has "and not" in one instruction: a seventh faster */
-#endif
-static void absorb(uint64_t *state, const uint8_t *block) {
-    uint64_t other[25];
+static inline __attribute__((always_inline)) void absorb_block(uint64_t *state, const uint8_t *block) {
+    uint64_t other[25], C[5];
     memcpy(other, block, RATE);
     for (int lane = 0; lane < RATE / 8; lane++)
         state[lane] ^= other[lane];
+    for (int x = 0; x < 5; x++)
+        C[x] = state[x] ^ state[x + 5] ^ state[x + 10] ^ state[x + 15] ^ state[x + 20];
     for (int i = 0; i < 24; i += 2) {
-        round_of(state, other, ROUNDS[i]);
-        round_of(other, state, ROUNDS[i + 1]);
+        round_of(state, other, C, ROUNDS[i]);
+        round_of(other, state, C, ROUNDS[i + 1]);
     }
+}
+
+static void absorb_anywhere(uint64_t *state, const uint8_t *block) { absorb_block(state, block); }
+
+static void (*absorb)(uint64_t *state, const uint8_t *block) = absorb_anywhere;
+
+#ifdef __x86_64__
+/* "And not", and a rotation into another register, each in one instruction: a sixth faster. */
+static __attribute__((target("bmi,bmi2"))) void absorb_with_bmi(uint64_t *state, const uint8_t *block) {
+    absorb_block(state, block);
+}
+#endif
+
+/* Take the fastest that this machine has. */
+static void choose(void) {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
+        absorb = absorb_with_bmi;
+#endif
 }
 
 /* digest = the first HASH bytes of keccak256(digest || data) */
@@ -182,13 +199,24 @@ static int bytes_of(const char *hex, size_t size, uint8_t *out) {
     return all < 16 && memcmp(&wrong, &none, sizeof wrong) == 0;
 }
 
+/* Whether two texts of at least sixteen characters are the same. */
+static inline int alike(const char *one, const char *other, size_t size) {
+    Bytes differences = {0}, none = {0}, left, right;
+    for (size_t at = 0; at < size; at += 16) {
+        size_t from = at + 16 <= size ? at : size - 16;
+        memcpy(&left, one + from, 16), memcpy(&right, other + from, 16);
+        differences |= left ^ right;
+    }
+    return memcmp(&differences, &none, sizeof none) == 0;
+}
+
 /* So many bytes. Most often the log before said the same. */
-static int fixed(Text *t, Memo *memo, size_t size, uint8_t *out) {
+static inline int fixed(Text *t, Memo *memo, size_t size, uint8_t *out) {
     const char *text = t->at;
     size_t length = 2 * size + 4;
     if ((size_t)(t->end - text) < length)
         return 0;
-    if (memo->text == NULL || memcmp(memo->text, text, length) != 0) {
+    if (memo->text == NULL || !alike(memo->text, text, length)) {
         if (memcmp(text, "\"0x", 3) != 0 || text[length - 1] != '"' || !bytes_of(text + 3, size, memo->bytes))
             return 0;
         memo->text = text;
@@ -227,24 +255,35 @@ typedef struct {
     uint8_t *payloads;
 } Logs;
 
-#define NAME(name) {"\"" name "\":", sizeof(name) + 2}
-
-static const struct { const char *text; size_t size; } NAMES[] = {
-    NAME("address"),         NAME("topics"),           NAME("data"),     NAME("blockHash"), NAME("blockNumber"),
-    NAME("transactionHash"), NAME("transactionIndex"), NAME("logIndex"), NAME("removed"),   NAME("blockTimestamp")};
-
-enum { ADDRESS, TOPICS, DATA, BLOCK_HASH, BLOCK, TX, TX_INDEX, INDEX, REMOVED, TIMESTAMP, OTHER };
+enum { ADDRESS, TOPICS, DATA, BLOCK_HASH, BLOCK, TIMESTAMP, TX, TX_INDEX, INDEX, REMOVED, OTHER, NONE };
 
 enum { NEEDED = 1 << ADDRESS | 1 << TOPICS | 1 << DATA | 1 << BLOCK_HASH | 1 << BLOCK | 1 << TX | 1 << INDEX };
 
-/* The name of a member, and the colon; looked for in the usual order. -1 if it is none. */
-static int name_of(Text *t, int after) {
+#define NAME(is, text) \
+    case is: \
+        if (PASS(t, "\"" text "\":")) \
+            return is; \
+        __attribute__((fallthrough));
+
+/* The name of a member, and the colon. The one that is expected is looked for first, then those that often follow. */
+static int name_of(Text *t, int expected) {
     const char *text;
     Py_ssize_t size;
-    for (int i = 1; i <= OTHER; i++)
-        if (follows(t, NAMES[(after + i) % OTHER].text, NAMES[(after + i) % OTHER].size))
-            return (after + i) % OTHER;
-    return string(t, &text, &size, 1) && PASS(t, ":") ? OTHER : -1;
+    for (int again = 0; again < 2; again++, expected = ADDRESS)
+        switch (expected) {
+            NAME(ADDRESS, "address")
+            NAME(TOPICS, "topics")
+            NAME(DATA, "data")
+            NAME(BLOCK_HASH, "blockHash")
+            NAME(BLOCK, "blockNumber")
+            NAME(TIMESTAMP, "blockTimestamp")
+            NAME(TX, "transactionHash")
+            NAME(TX_INDEX, "transactionIndex")
+            NAME(INDEX, "logIndex")
+            NAME(REMOVED, "removed")
+        default: break;
+        }
+    return string(t, &text, &size, 1) && PASS(t, ":") ? OTHER : NONE;
 }
 
 typedef struct { const char *digits; Py_ssize_t count; } Data;
@@ -286,15 +325,15 @@ static int value_of(Text *t, int name, Log *log, Data *data, uint8_t *out) {
 
 /* A log; its payload is written at `out`, where there is room for half the text that is left. */
 static int read_log(Text *t, Log *log, uint8_t *out) {
-    int seen = 0, name = -1;
+    int seen = 0, name = ADDRESS;
     Data data = {NULL, 0};
     if (!PASS(t, "{"))
         return 0;
     do {
         name = name_of(t, name);
-        if (name < 0 || (NEEDED | 1 << REMOVED) & seen & 1 << name || !value_of(t, name, log, &data, out))
+        if (name == NONE || (NEEDED | 1 << REMOVED) & seen & 1 << name || !value_of(t, name, log, &data, out))
             return 0;
-        seen |= 1 << name;
+        seen |= 1 << name++;
     } while (PASS(t, ","));
     if (!PASS(t, "}") || (seen & NEEDED) != NEEDED)
         return 0;
@@ -572,6 +611,7 @@ static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_native", "The loops
 PyMODINIT_FUNC PyInit__native(void) {
     if (PyType_Ready(&LogsType) < 0)
         return NULL;
+    choose();
     PyObject *module = PyModule_Create(&MODULE);
     if (module != NULL && (PyModule_AddObjectRef(module, "Logs", (PyObject *)&LogsType) < 0 ||
                            PyModule_AddIntConstant(module, "REVISION", 2) < 0)) /* see native.py */

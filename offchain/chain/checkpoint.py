@@ -431,7 +431,7 @@ class Checkpoint:
                 if part in text:
                     raise StorageError(f"{self.path} {meaning}") from error
             raise StorageError(f"{self.path} cannot be used: {text}") from error
-        except UnicodeDecodeError as error:
+        except (UnicodeDecodeError, layers.LayerError, cramjam.DecompressionError) as error:
             raise StorageError(f"{self.path} is damaged; delete it to synchronise again") from error
 
 

@@ -140,19 +140,23 @@ class Ledger:
         merge(self.stage, layer)
         self.stage_block, self.stage_commitment = block, commitment
 
-    def check_chunk(self, chunk: Chunk) -> Commitment:
-        """The commitment after the next final blocks; DecodeError if the logs cannot be right. Changes nothing."""
-        return self.check(chunk.logs, chunk.first, chunk.last, self.stage_commitment)
+    def check_chunks(self, chunks: Iterable[Chunk]) -> list[Commitment]:
+        """The commitments after each of the next chunks; DecodeError if their logs cannot be right. Changes nothing."""
+        commitments, commitment = list[Commitment](), self.stage_commitment
+        for chunk in chunks:
+            commitment = self.check(chunk.logs, chunk.first, chunk.last, commitment)
+            commitments.append(commitment)
+        return commitments
 
     def add_chunk(self, chunk: Chunk, commitment: Commitment | None = None) -> Facts:
         """Take in the next final blocks; the layer that they are, for a checkpoint to write down.
 
-        The commitment is what `check_chunk` says, if it was asked already. DecodeError if the logs cannot be right;
+        The commitment is what `check_chunks` says, if it was asked already. DecodeError if the logs cannot be right;
         if they are in order and contradict those before, the stage is forgotten: who can say which one is false?
         """
         if self.blocks or chunk.first != self.stage_block + 1:
             raise ValueError(f"found a chunk from {chunk.first}, expected one from {self.stage_block + 1}")
-        commitment = commitment or self.check_chunk(chunk)
+        commitment = commitment or self.check_chunks([chunk])[0]
         try:
             layer = fold(self.stage, chunk.logs)
         except DecodeError:

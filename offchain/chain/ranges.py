@@ -101,6 +101,12 @@ class Backfill:
 
     async def chunks(self, first: int, last: int) -> AsyncIterator[Chunk]:
         """The logs of all blocks from first to last, in order. ChainError if the endpoint cannot give them."""
+        async for batch in self.batches(first, last):
+            for chunk in batch:
+                yield chunk
+
+    async def batches(self, first: int, last: int) -> AsyncIterator[list[Chunk]]:
+        """The same, with what has arrived while the caller was busy in one piece, so that it is dealt with at once."""
         tasks: deque[asyncio.Task[list[Chunk]]] = deque()
         found: list[Chunk] = []
         try:
@@ -110,12 +116,14 @@ class Backfill:
                     upto = min(first + self._size.blocks - 1, last)
                     tasks.append(asyncio.create_task(self._fetch(first, upto)))
                     first = upto + 1
-                for chunk in found:
-                    yield chunk
+                if found:
+                    yield found
                 if not tasks:
                     return
                 found = await tasks[0]
                 tasks.popleft()
+                while tasks and tasks[0].done() and tasks[0].exception() is None:
+                    found = found + tasks.popleft().result()
         finally:
             for task in tasks:
                 task.cancel()

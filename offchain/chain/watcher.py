@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable
 from offchain.chain.agreement import Watchdog, agreed_final, needed
 from offchain.chain.attest import Attestor
 from offchain.chain.branch import WORTH_IT, BranchSource
-from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven, Staged
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Proven
 from offchain.chain.commitment import Commitment, MissingEventError
 from offchain.chain.events import PlainLog
 from offchain.chain.follower import Follower, ReorgBelowFinal, Switch, WantHeader
 from offchain.chain.header import Header
 from offchain.chain.heads import Hints, Subscription, poll
-from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Chunk, Ledger, Touched
+from offchain.chain.intake import Intake
+from offchain.chain.ledger import EVERYTHING, NOTHING, Block, Ledger, Touched
 from offchain.chain.news import Counters, Progress, Update
 from offchain.chain.prover import Contradiction, NoContract, NoQuorum, check_quorum
 from offchain.chain.ranges import Backfill
@@ -50,10 +51,6 @@ LATE_LOGS = (0.05, 0.5)
 
 LARGE_LAYER = 2_000
 """Listings above which a layer is written in a thread, so that the event loop goes on."""
-
-
-LARGE_CHUNK = 200
-"""Logs above which a chunk is checked in a thread."""
 
 
 class LateLogs(ChainError):
@@ -328,28 +325,20 @@ class Watcher:
             range_blocks=self.config.range_blocks,
             in_flight=self.config.in_flight,
         )
-        async for chunk in backfill.chunks(first, final.number):
-            await self._take_chunk(endpoint, chunk, final if chunk.last == final.number else None)
-            if self._progress is not None:
-                self._progress(Progress(self.ledger.start, chunk.last, final.number, self.counters.logs))
-
-    async def _take_chunk(self, endpoint: Endpoint, chunk: Chunk, header: Header | None) -> None:
-        last = chunk.logs[-1] if chunk.logs else None
-        if header is not None and last is not None and last.block == header.number and last.block_hash != header.hash:
-            raise BadAnswer(f"{endpoint.name}: a log of block {header} has the block hash of another")
+        intake = Intake(self.ledger, self._checkpoint)
         try:
-            # The hashing is done in a thread, so that the next answers are received meanwhile.
-            large = len(chunk.logs) > LARGE_CHUNK
-            commitment = await asyncio.to_thread(self.ledger.check_chunk, chunk) if large else None
-            layer = self.ledger.add_chunk(chunk, commitment)
-        except DecodeError as error:
-            raise Contradiction(f"{endpoint.name}: {error}") from error
-        staged = Staged(chunk.last, self.ledger.stage_commitment.word, header)
-        if large:
-            await asyncio.to_thread(self._checkpoint.add_stage, layer, staged)
-        else:
-            self._checkpoint.add_stage(layer, staged)
-        self.counters.logs += len(chunk.logs)
+            async for chunks in backfill.batches(first, final.number):
+                last = chunks[-1]
+                if last.logs and last.logs[-1].block == final.number and last.logs[-1].block_hash != final.hash:
+                    raise BadAnswer(f"{endpoint.name}: a log of block {final} has the block hash of another")
+                try:
+                    self.counters.logs += await intake.take(chunks, final if last.last == final.number else None)
+                except DecodeError as error:
+                    raise Contradiction(f"{endpoint.name}: {error}") from error
+                if self._progress is not None:
+                    self._progress(Progress(self.ledger.start, last.last, final.number, self.counters.logs))
+        finally:
+            intake.flush()
 
     async def _check_continues(self, endpoint: Endpoint, known: Header) -> None:
         found = await self._tags.find(endpoint, hex(known.number))

@@ -429,6 +429,17 @@ def test_rows_that_make_no_sense_are_a_storage_error(path, chain, damage):
         checkpoint.load()
 
 
+@pytest.mark.parametrize("damage", ["facts = x'00'", "facts = x'04'", "facts = substr(facts, 1, 40)"])
+def test_a_layer_that_is_damaged_while_it_is_in_use_is_a_storage_error(path, chain, damage):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        ledger = new_ledger()
+        stage(chain, ledger, checkpoint, 1, 3)
+        checkpoint._db.execute(f"UPDATE layer SET {damage}")
+
+        with pytest.raises(StorageError, match="is damaged"):
+            stage(chain, ledger, checkpoint, 4, 5)  # Small layers are joined.
+
+
 def test_a_full_disk_is_a_clear_error_and_the_facts_stay(path, chain):
     with Checkpoint(path, IDENTITY) as checkpoint:
         sync(chain, new_ledger(), checkpoint, 1, 3)

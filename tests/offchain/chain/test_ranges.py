@@ -1,5 +1,7 @@
 """Backfill: ranges that adapt, requests in flight, results in order."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,42 @@ async def test_covers_every_block_once_in_order(chain):
     assert [chunk.first for chunk in chunks] == [1, *(chunk.last + 1 for chunk in chunks[:-1])]
     assert chunks[-1].last == 43
     assert sum(len(chunk.logs) for chunk in chunks) == sum(len(block.logs) for block in chain.blocks[1:44])
+
+
+async def test_what_arrived_while_the_caller_was_busy_comes_in_one_piece(chain):
+    rpc = FakeRpc(FakeNode(chain))
+    backfill = Backfill(rpc, rpc.leader(), [REGISTRY, CURATOR], range_blocks=2, in_flight=4)
+    batches = []
+    async for batch in backfill.batches(1, 43):
+        batches.append(batch)
+        for _ in range(20):  # Busy: everything that was asked for arrives.
+            await asyncio.sleep(0)
+
+    assert [chunk for batch in batches for chunk in batch] == await chunks_of(FakeNode(chain), 1, 43, range_blocks=2)
+    assert 1 < max(len(batch) for batch in batches) <= 4
+
+
+async def test_what_arrived_before_a_failure_is_given_out_first(chain):
+    class Failing(FakeNode):
+        def eth_getLogs(self, wanted):
+            if int(wanted["fromBlock"], 16) > 4:
+                raise RpcError(-1, "no more")
+            return super().eth_getLogs(wanted)
+
+    rpc = FakeRpc(Failing(chain))
+    backfill = Backfill(rpc, rpc.leader(), [REGISTRY, CURATOR], range_blocks=1, in_flight=8)
+    found = []
+
+    async def read():
+        async for batch in backfill.batches(1, 43):
+            found.extend(chunk.first for chunk in batch)
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    with pytest.raises(RpcError, match="no more"):
+        await read()
+
+    assert found == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
