@@ -39,7 +39,7 @@ from offchain.types import MAILSERVER, Address, ProviderId
 WEB3_LOGS = 6_000
 """Logs that web3.py reads: a few seconds' worth."""
 
-ROUNDS = 7
+ROUNDS = 11
 """The floor, ours, the floor with decoding, in turn, so that all meet the same machine; medians count."""
 
 RANGE = 2
