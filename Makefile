@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 .PHONY: setup networks
 setup: .setup/python .setup/npm .setup/solc networks .setup/contracts ## Everything below; each step only when its inputs changed
 
-.setup/python: requirements.txt setup/bootstrap.txt pyproject.toml setup.py setup/python.sh $(wildcard offchain/chain/*.c)
+.setup/python: requirements.txt setup/bootstrap.txt pyproject.toml setup.py setup/python.sh $(wildcard offchain/chain/*.[ch])
 	@mkdir -p .setup
 	PYTHON=$(PYTHON) setup/python.sh $(VENV)
 	@touch $@

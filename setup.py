@@ -2,9 +2,16 @@
 
 from setuptools import Extension, setup
 
-setup(
-    ext_modules=[
-        Extension(f"offchain.chain.{name}", [f"offchain/chain/{name}.c"], optional=True, extra_compile_args=["-O3"])
-        for name in ("_native", "_listings")
-    ]
-)
+
+def extension(name: str, *headers: str) -> Extension:
+    folder = "offchain/chain/"
+    return Extension(
+        f"offchain.chain.{name}",
+        [f"{folder}{name}.c"],
+        depends=[folder + header for header in headers],
+        optional=True,
+        extra_compile_args=["-O3"],
+    )
+
+
+setup(ext_modules=[extension("_native", "_keccak.h"), extension("_listings")])
