@@ -346,16 +346,17 @@ static PyObject *read_logs(PyObject *module, PyObject *args) {
     return done == 0 ? Py_NewRef(Py_None) : PyErr_NoMemory();
 }
 
-/* check(contracts, first, last, version, digest) -> (version, digest): whether the logs are in order, in these blocks and
- * of these contracts, of which the first is the registry, and the log commitment after them; None if not. */
+/* check(contracts, verdict, first, last, version, digest) -> (version, digest): whether the logs are in order, in these
+ * blocks and of these contracts, of which the first is the registry and the others say verdicts and nothing else, and the
+ * log commitment after them; None if not. */
 static PyObject *logs_check(Logs *self, PyObject *args) {
-    Py_buffer contracts, before;
+    Py_buffer contracts, verdict, before;
     long long first, last, index = -1;
     unsigned long long version;
     uint8_t digest[HASH];
-    if (!PyArg_ParseTuple(args, "y*LLKy*", &contracts, &first, &last, &version, &before))
+    if (!PyArg_ParseTuple(args, "y*y*LLKy*", &contracts, &verdict, &first, &last, &version, &before))
         return NULL;
-    int good = before.len == HASH && contracts.len % 20 == 0;
+    int good = before.len == HASH && verdict.len == 32 && contracts.len % 20 == 0;
     if (good)
         memcpy(digest, before.buf, HASH);
     Py_BEGIN_ALLOW_THREADS
@@ -369,6 +370,8 @@ static PyObject *logs_check(Logs *self, PyObject *args) {
         while (of < contracts.len && memcmp((uint8_t *)contracts.buf + of, log->address, 20) != 0)
             of += 20;
         good = good && of < contracts.len;
+        if (good && of > 0)
+            good = log->topics > 0 && memcmp(payload, verdict.buf, 32) == 0;
         if (good && of == 0) {
             good = is_next(version, payload, log->size, 32 * log->topics);
             version++;
@@ -377,6 +380,7 @@ static PyObject *logs_check(Logs *self, PyObject *args) {
     }
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&contracts);
+    PyBuffer_Release(&verdict);
     PyBuffer_Release(&before);
     if (!good)
         Py_RETURN_NONE;
@@ -527,7 +531,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     choose_absorb();
     PyObject *module = PyModule_Create(&MODULE);
     if (module != NULL && (PyModule_AddObjectRef(module, "Logs", (PyObject *)&LogsType) < 0 ||
-                           PyModule_AddIntConstant(module, "REVISION", 2) < 0)) /* see native.py */
+                           PyModule_AddIntConstant(module, "REVISION", 3) < 0)) /* see native.py */
         Py_CLEAR(module);
     return module;
 }

@@ -12,7 +12,7 @@ class Logs(Sequence[PlainLog]):
     @overload
     def __getitem__(self, at: slice) -> Sequence[PlainLog]: ...
     def check(
-        self, contracts: bytes, first: int, last: int, version: int, digest: bytes
+        self, contracts: bytes, verdict: bytes, first: int, last: int, version: int, digest: bytes
     ) -> tuple[int, bytes] | None: ...
     def fold(
         self,

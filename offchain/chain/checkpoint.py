@@ -141,8 +141,9 @@ class Checkpoint:
             raise
 
     def close(self) -> None:
-        """Give the file back. Nothing is lost without it."""
-        self._db.close()
+        """Give the file back, after what a thread is writing. Nothing is lost without it."""
+        with self._lock:
+            self._db.close()
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -164,7 +165,7 @@ class Checkpoint:
         """The block up to which the tables are, None if nothing was proven yet."""
         with self._errors():
             encoded = self._meta().get("base")
-        return None if encoded is None else _header_in(encoded)
+            return None if encoded is None else _header_in(encoded)
 
     # Writing, one transaction each
 
@@ -185,7 +186,9 @@ class Checkpoint:
         """Forget the blocks above a height, with nothing in their place yet, and keep who is withheld therefore."""
         with self._transaction():
             self._db.execute("DELETE FROM pending WHERE block > ?", (above,))
-            if self._db.execute("DELETE FROM layer WHERE last > ?", (above,)).rowcount:
+            self._db.execute("DELETE FROM layer WHERE last > ?", (above,))
+            stage = self._meta().get("stage")  # Without a layer if there was nothing in its blocks.
+            if stage is not None and msgspec.msgpack.decode(stage, type=Staged).block > above:
                 self._db.execute("DELETE FROM meta WHERE key = 'stage'")
             self._put_doubt(doubt, withheld)
 
@@ -431,7 +434,7 @@ class Checkpoint:
                 if part in text:
                     raise StorageError(f"{self.path} {meaning}") from error
             raise StorageError(f"{self.path} cannot be used: {text}") from error
-        except (UnicodeDecodeError, layers.LayerError, cramjam.DecompressionError) as error:
+        except (UnicodeDecodeError, msgspec.DecodeError, layers.LayerError, cramjam.DecompressionError) as error:
             raise StorageError(f"{self.path} is damaged; delete it to synchronise again") from error
 
 

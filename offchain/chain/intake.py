@@ -18,16 +18,18 @@ from offchain.chain.header import Header
 from offchain.chain.ledger import Chunk, Ledger
 
 LARGE: Final = 200
-"""Logs above which a thread is worth its while."""
+"""Logs or listings above which a thread is worth its while."""
+
+_Unwritten = tuple[Facts, Staged]
 
 
 class Intake:
-    """One backfill. `flush` it in the end, however it ends: the database is one step behind."""
+    """One backfill, of which the database is one step behind: `finish` it, and `flush` it if it ends otherwise."""
 
     def __init__(self, ledger: Ledger, checkpoint: Checkpoint) -> None:
         self._ledger = ledger
         self._checkpoint = checkpoint
-        self._unwritten: tuple[Facts, Staged] | None = None
+        self._unwritten: _Unwritten | None = None
 
     async def take(self, chunks: Sequence[Chunk], header: Header | None) -> int:
         """Take in the next chunks, the last of which may end with a known block. How many logs they have.
@@ -36,7 +38,7 @@ class Intake:
         """
         count = sum(len(chunk.logs) for chunk in chunks)
         before, self._unwritten = self._unwritten, None
-        if count > LARGE:
+        if count > LARGE or _is_large(before):
             commitments = await asyncio.to_thread(self._write_and_check, before, chunks)
         else:
             commitments = self._write_and_check(before, chunks)
@@ -46,15 +48,26 @@ class Intake:
         self._unwritten = layer, Staged(chunks[-1].last, commitments[-1].word, header)
         return count
 
+    async def finish(self) -> None:
+        """Write down what is not yet. StorageError if that cannot be."""
+        if _is_large(self._unwritten):
+            before, self._unwritten = self._unwritten, None
+            await asyncio.to_thread(self._write, before)
+        self.flush()
+
     def flush(self) -> None:
-        """Write down what is not yet."""
+        """The same at once, for an end in which there is nothing to wait for."""
         before, self._unwritten = self._unwritten, None
         self._write(before)
 
-    def _write_and_check(self, before: tuple[Facts, Staged] | None, chunks: Sequence[Chunk]) -> list[Commitment]:
+    def _write_and_check(self, before: _Unwritten | None, chunks: Sequence[Chunk]) -> list[Commitment]:
         self._write(before)
         return self._ledger.check_chunks(chunks)
 
-    def _write(self, unwritten: tuple[Facts, Staged] | None) -> None:
+    def _write(self, unwritten: _Unwritten | None) -> None:
         if unwritten is not None:
             self._checkpoint.add_stage(*unwritten)
+
+
+def _is_large(unwritten: _Unwritten | None) -> bool:
+    return unwritten is not None and len(unwritten[0].listings) > LARGE

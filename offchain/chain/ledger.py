@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from offchain.chain.commitment import Commitment, advance_all
 from offchain.chain.events import (
+    TOPICS,
     Event,
     NodesAdded,
     NodesRemoved,
@@ -151,8 +152,8 @@ class Ledger:
     def add_chunk(self, chunk: Chunk, commitment: Commitment | None = None) -> Facts:
         """Take in the next final blocks; the layer that they are, for a checkpoint to write down.
 
-        The commitment is what `check_chunks` says, if it was asked already. DecodeError if the logs cannot be right;
-        if they are in order and contradict those before, the stage is forgotten: who can say which one is false?
+        The commitment is what `check_chunks` says, if it was asked already. DecodeError if the logs cannot be right; if
+        they are in order, but unknown or against those before, the stage is forgotten: who can say which one is false?
         """
         if self.blocks or chunk.first != self.stage_block + 1:
             raise ValueError(f"found a chunk from {chunk.first}, expected one from {self.stage_block + 1}")
@@ -230,7 +231,7 @@ class Ledger:
     def check(self, logs: Sequence[PlainLog], first: int, last: int, commitment: Commitment) -> Commitment:
         """The commitment after these logs; DecodeError if they are out of order, foreign, or some are missing."""
         if native is not None and isinstance(logs, native.Logs):
-            found = logs.check(self._addresses, first, last, *commitment)
+            found = logs.check(self._addresses, TOPICS[VerdictChanged], first, last, *commitment)
             if found is not None:
                 return Commitment(*found)
         registry, contracts = self.registry, self.contracts
@@ -248,6 +249,9 @@ class Ledger:
                 ours.append(log)
             elif log.address not in contracts:
                 raise LogsError(f"a log is of contract {log.address.hex()}, which was not asked for")
+            elif log.payload[:32] != TOPICS[VerdictChanged]:
+                # No commitment is over it, and it would be taken for an event of the registry.
+                raise LogsError(f"a log of curator {log.address.hex()} has the topic {log.payload[:32].hex()}")
         return advance_all(commitment, ours)
 
     def view(self, number: int) -> Facts:

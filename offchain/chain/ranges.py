@@ -106,7 +106,10 @@ class Backfill:
                 yield chunk
 
     async def batches(self, first: int, last: int) -> AsyncIterator[list[Chunk]]:
-        """The same, with what has arrived while the caller was busy in one piece, so that it is dealt with at once."""
+        """The same, with what has arrived while the caller was busy in one piece, so that it is dealt with at once.
+
+        A piece is of `in_flight` answers at most, while as many are asked for.
+        """
         tasks: deque[asyncio.Task[list[Chunk]]] = deque()
         found: list[Chunk] = []
         try:

@@ -214,6 +214,7 @@ class Watcher:
             except (Contradiction, ReorgBelowFinal) as error:
                 if isinstance(error, NoContract) and self.proven is None:
                     self._fail(endpoint, str(error))  # Contradicts nothing but the configuration.
+                    self._tell(NOTHING)
                     continue
                 endpoint.lies += 1
                 endpoint.last_lie = str(error)
@@ -221,11 +222,12 @@ class Watcher:
                 self._caught_lying(endpoint, str(error))
             except (ChainError, DecodeError) as error:
                 self._fail(endpoint, str(error))
+                self._tell(NOTHING)
 
     def _fail(self, endpoint: Endpoint, reason: str) -> None:
+        """Not told here: when a retreat follows, what the ledger holds by now is to be told as a retreat only."""
         self.problem = reason
         self.rpc.demote(endpoint, reason)
-        self._tell(NOTHING)
 
     def _caught_lying(self, endpoint: Endpoint, reason: str) -> None:
         self._lies[endpoint.url] = reason
@@ -337,6 +339,7 @@ class Watcher:
                     raise Contradiction(f"{endpoint.name}: {error}") from error
                 if self._progress is not None:
                     self._progress(Progress(self.ledger.start, last.last, final.number, self.counters.logs))
+            await intake.finish()
         finally:
             intake.flush()
 

@@ -146,6 +146,43 @@ class InventsANode(_AboutLogs):
         return [*logs, to_json(forged)]
 
 
+class SaysANodeInACuratorsName(_AboutLogs):
+    """An event of the registry as if a curator had emitted it: no log commitment is over what curators say."""
+
+    def logs(self, logs):
+        if not logs:
+            return logs
+        last = logs[-1]
+        block, index = int(last["blockNumber"], 16), int(last["logIndex"], 16)
+        forged = raw_log(nodes_added(1, node_ids(666)), 77, block, index + 1, bytes.fromhex(last["blockHash"][2:]))
+        return [*logs, {**to_json(forged), "address": "0x" + CURATOR.hex()}]
+
+
+class RemovesInACuratorsName(_AboutLogs):
+    def logs(self, logs):
+        if not logs:
+            return logs
+        last = logs[-1]
+        block, index = int(last["blockNumber"], 16), int(last["logIndex"], 16)
+        forged = raw_log(nodes_removed(1, node_ids(1)), 77, block, index + 1, bytes.fromhex(last["blockHash"][2:]))
+        return [*logs, {**to_json(forged), "address": "0x" + CURATOR.hex()}]
+
+
+class ListsANodeAgain(Liar):
+    """A range whose only log has the next version and adds a node that is listed: in order, and against what was."""
+
+    asked = staticmethod(lambda: None)
+    """Called when it is asked for logs."""
+
+    def lie(self, method, params, true):
+        if method != "eth_getLogs":
+            return true()
+        self.asked()
+        number = int(params[0]["fromBlock"], 16)
+        version = self.chain.blocks[number - 1].commitment.version + 1
+        return [to_json(raw_log(nodes_added(1, node_ids(3)), version, number, 0, self.chain.blocks[number].hash))]
+
+
 class InventsAVerdict(_AboutLogs):
     def logs(self, logs):
         if not logs:
@@ -359,6 +396,8 @@ TELLING = (
     MarksAsRemoved,
     AddsAForeignLog,
     InventsANode,
+    SaysANodeInACuratorsName,
+    RemovesInACuratorsName,
     InventsAVerdict,
     HeaderWithAnotherState,
     HeaderWithAnotherHash,

@@ -126,6 +126,10 @@ def test_the_fast_reader_leaves_what_it_does_not_know_to_the_general_one(change)
         body(logs()).replace(b"},{", b"},,{", 1),
         body(logs()).replace(b'"address"', b'"address":"0x","address"', 1),
         b'{"else":{"result":' + body(logs())[33:-1] + b'},"id":7,"result":[]}',
+        b'{"else":{"result":' + body(logs())[33:-1] + b'},"id":7,"result":[7]}',
+        body(logs())[:-1] + b',"result":[7]}',
+        body(logs())[:-1] + b',"result":[8]}',
+        body(logs())[:-1] + b',"r\\u0065sult":[7]}',
     ],
 )
 def test_the_fast_reader_leaves_an_odd_envelope_to_the_general_one(text):

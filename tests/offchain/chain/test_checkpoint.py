@@ -429,6 +429,16 @@ def test_rows_that_make_no_sense_are_a_storage_error(path, chain, damage):
         checkpoint.load()
 
 
+@pytest.mark.parametrize("value", ["x'00'", "x'c1'"])
+def test_a_base_that_makes_no_sense_is_a_storage_error_before_anything_is_loaded(path, chain, value):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 3)
+    alter(path, f"UPDATE meta SET value = {value} WHERE key = 'base'")
+
+    with Checkpoint(path, IDENTITY) as checkpoint, pytest.raises(StorageError, match="is damaged"):
+        checkpoint.base_header()
+
+
 @pytest.mark.parametrize("damage", ["facts = x'00'", "facts = x'04'", "facts = substr(facts, 1, 40)"])
 def test_a_layer_that_is_damaged_while_it_is_in_use_is_a_storage_error(path, chain, damage):
     with Checkpoint(path, IDENTITY) as checkpoint:
@@ -438,6 +448,34 @@ def test_a_layer_that_is_damaged_while_it_is_in_use_is_a_storage_error(path, cha
 
         with pytest.raises(StorageError, match="is damaged"):
             stage(chain, ledger, checkpoint, 4, 5)  # Small layers are joined.
+
+
+def test_final_blocks_without_facts_are_taken_back_as_well(path, chain):
+    with Checkpoint(path, IDENTITY) as checkpoint:
+        sync(chain, new_ledger(), checkpoint, 1, 3)
+        checkpoint.add_stage(Facts(), Staged(100, bytes(32), None))
+
+        checkpoint.take_back(100, Doubt(100))
+        assert checkpoint.load().staged.block == 100
+
+        checkpoint.take_back(3, Doubt(100))
+        assert checkpoint.load().staged is None
+
+
+def test_closing_waits_for_what_a_thread_writes(path):
+    class Closing:
+        """The connection, as it is closed."""
+
+        def close(self):
+            self.locked = checkpoint._lock.locked()
+
+    checkpoint, closing = Checkpoint(path, IDENTITY), Closing()
+    checkpoint._db.close()
+    checkpoint._db = closing
+
+    checkpoint.close()
+
+    assert closing.locked
 
 
 def test_a_full_disk_is_a_clear_error_and_the_facts_stay(path, chain):

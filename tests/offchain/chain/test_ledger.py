@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.chain.commitment import Commitment, MissingEventError
-from offchain.chain.events import plain_log
+from offchain.chain.events import TOPICS, VerdictChanged, plain_log
 from offchain.chain.facts import FactsError
 from offchain.chain.header import RawHeader, parse_header
 from offchain.chain.ledger import EVERYTHING, NOTHING, Chunk, Ledger, LogsError, Touched
@@ -24,8 +24,14 @@ from tests.support.chain import (
     nodes_removed,
     nodes_renewed,
     packed,
+    provider_created,
+    raw_log,
     verdict_changed,
 )
+
+VERDICT = TOPICS[VerdictChanged]
+
+in_c = pytest.mark.skipif(native is None, reason="the C code is not built")
 
 
 class Following:
@@ -198,6 +204,23 @@ def test_logs_out_of_order_out_of_range_or_of_somebody_else_are_refused(followin
         following.ledger.check(change(logs), number, number, following.ledger.commitment)
 
 
+@pytest.mark.parametrize("read_in_c", [False, pytest.param(True, marks=in_c)])
+@pytest.mark.parametrize(
+    "said", [nodes_added(1, node_ids(9)), nodes_removed(1, node_ids(1)), provider_created(9)], ids=str
+)
+def test_what_only_the_registry_may_say_is_refused_of_a_curator(following, said, read_in_c):
+    """No log commitment is over a curator's logs, so nothing else would notice."""
+    number = following.ledger.stage_block + 1
+    following.chain.mine(nodes_added(1, node_ids(3)))
+    forged = msgspec.structs.replace(plain_log(raw_log(said, 1, number, 7)), address=CURATOR)
+    logs = [*following.logs(number, number), forged]
+
+    with pytest.raises(LogsError, match=f"a log of curator {CURATOR.hex()} has the topic"):
+        following.ledger.add_chunk(Chunk(number, number, packed(logs) if read_in_c else logs))
+
+    assert following.listed(following.ledger.stage) == set(node_ids(1, 2))
+
+
 def test_a_missing_event_and_a_log_of_another_block_are_refused(following):
     ledger, number = following.ledger, following.ledger.stage_block + 1
     block = following.chain.mine(nodes_added(1, node_ids(3)), nodes_added(1, node_ids(4)))
@@ -268,7 +291,7 @@ altering = st.tuples(
 )
 
 
-@pytest.mark.skipif(native is None, reason="the C code is not built")
+@in_c
 @given(
     st.lists(altering, max_size=2),
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 400), st.integers(0, 255)), max_size=1),
@@ -294,7 +317,7 @@ def test_logs_read_in_c_are_checked_as_any_others(changes, bytes_changed, order,
     assert checked(ledger, packed(logs), *blocks, before) == checked(ledger, logs, *blocks, before)
 
 
-@pytest.mark.skipif(native is None, reason="the C code is not built")
+@in_c
 def test_a_history_read_in_c_is_taken_in_as_any_other():
     following = Following(*STORY)
     logs = following.logs(1, 8)
@@ -305,5 +328,6 @@ def test_a_history_read_in_c_is_taken_in_as_any_other():
     assert one.commitment == other.commitment == following.chain.head.commitment
     assert list(one.stage.all_listings()) == list(other.stage.all_listings())
     assert one.stage.all_verdicts() == other.stage.all_verdicts()
-    assert type(packed(logs)).check(packed(logs), b"short", 1, 8, 0, bytes(28)) is None
-    assert type(packed(logs)).check(packed(logs), REGISTRY + CURATOR, 1, 8, 0, bytes(27)) is None
+    assert type(packed(logs)).check(packed(logs), b"short", VERDICT, 1, 8, 0, bytes(28)) is None
+    assert type(packed(logs)).check(packed(logs), REGISTRY + CURATOR, VERDICT, 1, 8, 0, bytes(27)) is None
+    assert type(packed(logs)).check(packed(logs), REGISTRY + CURATOR, VERDICT[1:], 1, 8, 0, bytes(28)) is None

@@ -6,7 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from offchain.chain.checkpoint import Checkpoint, Doubt, Identity
+from offchain.chain.checkpoint import Checkpoint, Doubt, Identity, Staged
+from offchain.chain.events import plain_log
+from offchain.chain.ledger import Chunk, Ledger
 from offchain.trust import Freshness, OwnNode, Policy
 from offchain.types import MAILSERVER
 from tests.support.chain import (
@@ -31,6 +33,7 @@ from tests.support.lies import (
     GoesBack,
     HeaderWithoutBloom,
     InventsANode,
+    ListsANodeAgain,
     OddChainId,
     OmitsEverything,
     OmitsRemovals,
@@ -119,6 +122,60 @@ async def test_a_liar_alone_never_makes_a_node_trusted_that_is_not(lie, tmp_path
         scene.nodes[0].lying = False
         scene.chain.pass_blocks(scene.chain.depth + 1)
         await scene.settle(trusted)
+
+
+def take_in_without_a_proof(scene, upto):
+    """As if a process had ended in the middle of a backfill that had got so far."""
+    identity = Identity(CHAIN_ID, REGISTRY, 1, frozenset({CURATOR}))
+    ledger = Ledger(REGISTRY, [CURATOR], 1)
+    with Checkpoint(scene.config.database, identity) as checkpoint:
+        saved = checkpoint.load()
+        ledger.restore(saved.base, saved.base_header.number, saved.commitment)
+        blocks = scene.chain.blocks[ledger.base_block + 1 : upto + 1]
+        logs = tuple(plain_log(log) for block in blocks for log in block.logs)
+        checkpoint.discard_pending()
+        layer = ledger.add_chunk(Chunk(ledger.base_block + 1, upto, logs))
+        checkpoint.add_stage(layer, Staged(upto, ledger.stage_commitment.word, None))
+        checkpoint.end_doubt()
+
+
+async def test_a_lie_against_what_came_before_brings_nobody_back_while_it_is_dealt_with(tmp_path):
+    """The stage that says who was removed goes with the lie; a listing ends just then, so that all is looked at."""
+    scene = Scene(tmp_path, ListsANodeAgain, honest=0, quorum=1)
+    scene.nodes[0].lying = False
+    ends = scene.clock() + 12 * 300
+    scene.chain.mine(nodes_added(1, node_ids(1, 2, 3)))
+    scene.chain.mine(nodes_added(1, node_ids(4), expires_at=int(ends)))
+    scene.chain.pass_blocks(scene.chain.depth + 1)
+    async with scene.open() as trusted:
+        await scene.settle(trusted)
+    scene.chain.mine(nodes_removed(1, node_ids(2)))
+    removed = scene.chain.head.number
+    scene.chain.pass_blocks(200)
+    take_in_without_a_proof(scene, removed + 2)
+    told = []
+
+    def let_a_listing_end():
+        scene.now += ends + 0.5 - scene.clock()
+
+    def deliver(update, proper):
+        proper(update)
+        told.append(trusted.is_trusted(MAILSERVER, node_id(2)))
+
+    scene.nodes[0].lying, scene.nodes[0].asked = True, let_a_listing_end
+    scene.now += ends - 1 - scene.clock()
+    trusted = scene.open()
+    proper, trusted._deliver = trusted._deliver, lambda update: deliver(update, proper)
+    async with trusted:
+        assert not trusted.is_trusted(MAILSERVER, node_id(2))
+        for _ in range(12):
+            await scene.breathe()
+
+        assert scene.liars[0].lies
+        assert scene.clock() > ends
+        assert not any(told)
+        assert trusted.trusted_set.is_withheld(MAILSERVER, node_id(2))
+        assert not trusted.is_trusted(MAILSERVER, node_id(2))
 
 
 async def test_logs_that_come_late_are_no_lie(tmp_path):
