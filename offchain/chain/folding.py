@@ -14,13 +14,12 @@ from typing import Final
 
 from offchain.chain.events import UINT32_MAX, NodesAdded, PlainLog, decode
 from offchain.chain.facts import Facts, Listing, Origin
+from offchain.chain.listings import Listings
 from offchain.chain.native import native
 from offchain.types import KindId, NodeAddress, ProviderId
 
 Lists = dict[bytes, tuple[ProviderId, KindId]]
 """The list that the topics of an addition name, for those that were decoded."""
-
-Listings = dict[NodeAddress, Listing | None]
 
 _SIZE: Final = 3 * 32 + 5 * 32
 """Bytes of the addition of one node: event, provider, kind; version, expiry, offset and length of the array, node."""

@@ -146,7 +146,7 @@ class InventsANode(_AboutLogs):
         return [*logs, to_json(forged)]
 
 
-class SaysANodeInACuratorsName(_AboutLogs):
+class _InACuratorsName(_AboutLogs):
     """An event of the registry as if a curator had emitted it: no log commitment is over what curators say."""
 
     def logs(self, logs):
@@ -154,18 +154,16 @@ class SaysANodeInACuratorsName(_AboutLogs):
             return logs
         last = logs[-1]
         block, index = int(last["blockNumber"], 16), int(last["logIndex"], 16)
-        forged = raw_log(nodes_added(1, node_ids(666)), 77, block, index + 1, bytes.fromhex(last["blockHash"][2:]))
+        forged = raw_log(self.said, 77, block, index + 1, bytes.fromhex(last["blockHash"][2:]))
         return [*logs, {**to_json(forged), "address": "0x" + CURATOR.hex()}]
 
 
-class RemovesInACuratorsName(_AboutLogs):
-    def logs(self, logs):
-        if not logs:
-            return logs
-        last = logs[-1]
-        block, index = int(last["blockNumber"], 16), int(last["logIndex"], 16)
-        forged = raw_log(nodes_removed(1, node_ids(1)), 77, block, index + 1, bytes.fromhex(last["blockHash"][2:]))
-        return [*logs, {**to_json(forged), "address": "0x" + CURATOR.hex()}]
+class SaysANodeInACuratorsName(_InACuratorsName):
+    said = nodes_added(1, node_ids(666))
+
+
+class RemovesInACuratorsName(_InACuratorsName):
+    said = nodes_removed(1, node_ids(1))
 
 
 class ListsANodeAgain(Liar):
